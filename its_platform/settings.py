@@ -1,0 +1,224 @@
+"""Every choice that a person can make about the platform, in one tree of small groups.
+
+Read from the environment (`ITS_TRAINING__EPOCHS=3`), then from `settings.yaml` in the home folder, then from the
+defaults here. Nothing is connected to or created by reading them. Paths derive from `home`; removing that folder
+is a full reset.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from its_platform.errors import BadInput
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STARTER_WEIGHTS = REPOSITORY / "its_platform" / "model" / "starter.pt"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ports(_Group):
+    """TCP ports on 127.0.0.1."""
+
+    dagster: int = 3000
+    mlflow: int = 5000
+    evidently: int = 8080
+    triton_http: int = 8100
+    triton_grpc: int = 8101
+    triton_metrics: int = 8102
+
+
+class FrameSettings(_Group):
+    """How footage becomes frames."""
+
+    jpeg_quality: int = Field(92, ge=50, le=100)
+    frozen_difference: float = Field(
+        0.35, ge=0, description="Mean grey-level change under which a picture counts as frozen."
+    )
+    duplicate_changed_share: float = Field(
+        0.002, ge=0, le=1, description="A frame is a duplicate when less of the picture than this changed."
+    )
+    face_model: Path | None = None
+    plate_model: Path | None = None
+
+
+class DatasetSettings(_Group):
+    """How frames and labels become a dataset version."""
+
+    block_s: float = Field(60.0, gt=0, description="Length of a block of capture time, the unit of a split.")
+    guard_s: float = Field(
+        2.0, ge=0, description="Frames this close to a block of another split are left out."
+    )
+    guard_frames: int = Field(1, ge=0, description="The same where only numbering is known.")
+    block_frames: int = Field(10, ge=1, description="Block length where only numbering is known.")
+    split_train: float = 0.7
+    split_val: float = 0.15
+    split_test: float = 0.15
+    seed: int = 0
+
+
+class TrainingSettings(_Group):
+    """How a detector is trained."""
+
+    family: Literal["yolo"] = "yolo"
+    weights: Path = STARTER_WEIGHTS
+    epochs: int = Field(4, ge=1)
+    image_size: int = Field(320, ge=32, multiple_of=32)
+    batch: int = Field(16, ge=1)
+    learning_rate: float = Field(0.002, gt=0)
+    freeze_layers: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto takes a GPU when there is one.")
+    workers: int = Field(0, ge=0)
+    seed: int = 0
+    export_iou: float = Field(0.7, gt=0, le=1)
+
+
+class GateSettings(_Group):
+    """What a model version has to reach before it is served."""
+
+    metric_floor: float = Field(
+        0.5, ge=0, le=1, description="Least mAP50 on the golden set, every slice together."
+    )
+    minimum_boxes: int = Field(
+        50, ge=1, description="Below this many ground-truth boxes a slice is not judged."
+    )
+    slice_tolerance: float = Field(
+        0.03, ge=0, description="How much worse than the served model a slice may be."
+    )
+    parity_floor: float = Field(
+        0.99, ge=0, le=1, description="Share of the detector's own boxes that the export has too."
+    )
+    latency_ratio: float = Field(1.5, gt=0, description="Slowest allowed, as a multiple of the served model.")
+    latency_rounds: int = Field(5, ge=3)
+    latency_spread: float = Field(0.5, gt=0, description="A wider spread over the rounds is no verdict.")
+    latency_budget_ms: float | None = Field(
+        None, description="Absolute budget; only where the hardware is named."
+    )
+    hardware: str | None = None
+
+
+class DriftSettings(_Group):
+    """When the live picture counts as drifted."""
+
+    method: Literal["psi", "wasserstein"] = "psi"
+    window_s: float = Field(600.0, gt=0)
+    minimum_rows: int = Field(60, ge=1)
+    false_alarm_rate: float = Field(0.01, gt=0, lt=1)
+    windows: int = Field(3, ge=1, description="N: the windows that are looked at.")
+    windows_drifted: int = Field(2, ge=1, description="K: how many of them must have drifted.")
+
+
+class RetrainingSettings(_Group):
+    """When drift leads to a retraining, and with what."""
+
+    enabled: bool = True
+    minimum_reviewed_frames: int = Field(40, ge=1)
+    first_model_frames: int = Field(60, ge=1)
+    cool_down_s: float = Field(3600.0, ge=0)
+    sample_frames: int = Field(120, ge=1, description="Frames drawn from the drifted windows for review.")
+    judge_share: float = Field(0.4, gt=0, lt=1, description="Share of the sample that may only judge.")
+
+
+class ServingSettings(_Group):
+    """How Triton serves."""
+
+    instances: int = Field(2, ge=1)
+    front_instances: int = Field(2, ge=2)
+    max_batch: int = Field(8, ge=1, le=8)
+    confidence: float = Field(0.25, ge=0, le=1, description="Threshold for a class that has none of its own.")
+    spool_rows: int = Field(
+        4096, ge=16, description="Log rows held in memory before further ones are lost and counted."
+    )
+    spool_flush_s: float = Field(1.0, gt=0)
+    probe_interval_s: float = Field(2.0, gt=0)
+
+
+class SensorSettings(_Group):
+    """How often Dagster's sensors look, and which of them start by themselves."""
+
+    interval_s: int = Field(30, ge=1)
+    running: bool = True
+
+
+class Settings(BaseSettings):
+    """The whole tree. `home` holds all state of a checkout."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ITS_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    profile: Literal["embedded", "services"] = "embedded"
+    home: Path = REPOSITORY / ".its"
+    host: str = "127.0.0.1"
+    environments: Path = REPOSITORY / ".venvs"
+    database_url: str | None = None
+    objects_url: str | None = None
+    classes: tuple[str, ...] = ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian")
+    ports: Ports = Ports()
+    frames: FrameSettings = FrameSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    training: TrainingSettings = TrainingSettings()
+    gates: GateSettings = GateSettings()
+    drift: DriftSettings = DriftSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    serving: ServingSettings = ServingSettings()
+    sensors: SensorSettings = SensorSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(os.environ.get("ITS_HOME", REPOSITORY / ".its"))
+        written = YamlConfigSettingsSource(settings_cls, yaml_file=home / "settings.yaml")
+        return init_settings, env_settings, written
+
+    @property
+    def tables(self) -> Path:
+        """Delta tables: frames, labels, predictions."""
+        return self.home / "tables"
+
+    @property
+    def model_repository(self) -> Path:
+        """What Triton reads."""
+        return self.home / "triton" / "models"
+
+    @property
+    def spool(self) -> Path:
+        """Where the front writes its log of predictions."""
+        return self.home / "triton" / "spool"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def triton_grpc(self) -> str:
+        return f"{self.host}:{self.ports.triton_grpc}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force. Raises `BadInput` naming each setting that cannot be used."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise BadInput(
+            f"These settings cannot be used: {wrong}.", "Check ITS_* and settings.yaml."
+        ) from error
