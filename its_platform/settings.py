@@ -58,9 +58,7 @@ class DatasetSettings(_Group):
     """How frames and labels become a dataset version."""
 
     block_s: float = Field(60.0, gt=0, description="Length of a block of capture time, the unit of a split.")
-    guard_s: float = Field(
-        2.0, ge=0, description="Frames this close to a block of another split are left out."
-    )
+    guard_s: float = Field(2.0, ge=0, description="Frames this close to a block of another split are left out.")
     guard_frames: int = Field(1, ge=0, description="The same where only numbering is known.")
     block_frames: int = Field(10, ge=1, description="Block length where only numbering is known.")
     split_train: float = 0.7
@@ -88,24 +86,21 @@ class TrainingSettings(_Group):
 class GateSettings(_Group):
     """What a model version has to reach before it is served."""
 
-    metric_floor: float = Field(
-        0.5, ge=0, le=1, description="Least mAP50 on the golden set, every slice together."
-    )
-    minimum_boxes: int = Field(
-        50, ge=1, description="Below this many ground-truth boxes a slice is not judged."
-    )
-    slice_tolerance: float = Field(
-        0.03, ge=0, description="How much worse than the served model a slice may be."
+    metric_floor: float = Field(0.5, ge=0, le=1, description="Least mAP50 on the golden set, every slice together.")
+    minimum_boxes: int = Field(50, ge=1, description="Below this many ground-truth boxes a slice is not judged.")
+    slice_tolerance: float = Field(0.03, ge=0, description="How much worse than the served model a slice may be.")
+    class_tolerance: float = Field(
+        0.1, ge=0, description="The same for one class by itself, whose few boxes scatter more."
     )
     parity_floor: float = Field(
         0.99, ge=0, le=1, description="Share of the detector's own boxes that the export has too."
     )
     latency_ratio: float = Field(1.5, gt=0, description="Slowest allowed, as a multiple of the served model.")
     latency_rounds: int = Field(5, ge=3)
+    latency_requests: int = Field(12, ge=3, description="Requests to each model in one round.")
+    latency_attempts: int = Field(3, ge=1, description="How often a spread that is too wide is measured again.")
     latency_spread: float = Field(0.5, gt=0, description="A wider spread over the rounds is no verdict.")
-    latency_budget_ms: float | None = Field(
-        None, description="Absolute budget; only where the hardware is named."
-    )
+    latency_budget_ms: float | None = Field(None, description="Absolute budget; only where the hardware is named.")
     hardware: str | None = None
 
 
@@ -155,9 +150,7 @@ class SensorSettings(_Group):
 class Settings(BaseSettings):
     """The whole tree. `home` holds all state of a checkout."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="ITS_", env_nested_delimiter="__", extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="ITS_", env_nested_delimiter="__", extra="ignore", frozen=True)
 
     profile: Literal["embedded", "services"] = "embedded"
     home: Path = REPOSITORY / ".its"
@@ -219,6 +212,4 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise BadInput(
-            f"These settings cannot be used: {wrong}.", "Check ITS_* and settings.yaml."
-        ) from error
+        raise BadInput(f"These settings cannot be used: {wrong}.", "Check ITS_* and settings.yaml.") from error
