@@ -1,0 +1,298 @@
+"""The platform's rows: addresses, sessions, locks and leases on PostgreSQL.
+
+One server holds three databases: `its` (ours), `dagster` and `mlflow`. Embedded, the server is started by its first
+user; a set `database_url` names one that somebody else runs. The tables are in `schema.py`, the server in
+`postgres.py`. Nothing connects before the first use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from its_platform.errors import BadInput, LeaseHeld, ServerUnavailable
+from its_platform.settings import Settings
+from its_platform.stores import postgres
+from its_platform.stores.postgres import start_postgres, stop_postgres
+
+__all__ = ["Database", "create_database", "database_url", "migrate", "start_postgres", "stop_postgres"]
+
+DatabaseName = Literal["its", "dagster", "mlflow"]
+MIGRATIONS = Path(__file__).with_name("migrations")
+_NO_SUCH_DATABASE = "3D000"
+
+# One engine a process and address: stores are opened freely, connections are not.
+_engines: dict[tuple[str, int], Engine] = {}
+_engines_guard = threading.Lock()
+
+
+def database_url(settings: Settings, name: DatabaseName | str) -> str:
+    """SQLAlchemy's address of one of the databases, with the password in it if there is one: not for logs.
+
+    The database part of a set `database_url` is a prefix: `…/city` leads to `city_its`, `city_dagster`, `city_mlflow`,
+    so that platforms can share a server; empty or `postgres` leads to the plain names.
+    """
+    return _address(settings, name).render_as_string(hide_password=False)
+
+
+def _address(settings: Settings, name: str) -> URL:
+    if settings.database_url is None:
+        if settings.profile == "services":
+            raise BadInput(
+                "The services profile has no database.",
+                "Set ITS_DATABASE_URL=postgresql+psycopg2://user@host:port/.",
+            )
+        folder = str(postgres.socket_folder(settings))
+        return URL.create("postgresql+psycopg2", username="postgres", database=name, query={"host": folder})
+    try:
+        base = make_url(settings.database_url)
+    except ArgumentError as error:
+        raise BadInput(
+            "The address of the database cannot be read.", "It looks like postgresql+psycopg2://user@host:port/."
+        ) from error
+    if base.get_backend_name() != "postgresql":
+        raise BadInput(f"The database is to be PostgreSQL, not {base.get_backend_name()}.", "Set ITS_DATABASE_URL.")
+    full = name if base.database in {None, "", "postgres"} else f"{base.database}_{name}"
+    # SQLAlchemy 2.1 would take the bare scheme for psycopg 3.
+    return base.set(drivername="postgresql+psycopg2", database=full)
+
+
+class Database:
+    """Our own rows, in the database `its`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def __repr__(self) -> str:
+        return f"Database({_address(self.settings, 'its').render_as_string(hide_password=True)})"
+
+    @property
+    def url(self) -> str:
+        return database_url(self.settings, "its")
+
+    @property
+    def engine(self) -> Engine:
+        """Shared by all users of this process; made anew after a fork."""
+        return _engine(self.settings, "its")
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction: committed at the end, rolled back when something is raised.
+
+        Raises `ServerUnavailable` when the server is away.
+        """
+        with _translated(self.settings), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def lock(self, name: str, wait_s: float | None = None) -> Iterator[None]:
+        """Hold an advisory lock; the server frees it when this process dies.
+
+        wait_s: how long to wait for it; None is for ever, 0 not at all. Raises `LeaseHeld` when it was not to be had.
+        """
+        with (
+            _translated(self.settings),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            _take_lock(connection, name, wait_s)
+            try:
+                yield
+            finally:
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _lock_key(name)})
+
+    def lease(self, name: str, holder: str | None = None, seconds: float = 60.0) -> int:
+        """Take or renew a lease for so long; gives its fencing number, which grows with each change of hands.
+
+        holder: names this one process (by default it does); the same holder renews and keeps its number. Writes made
+        under a lease are guarded by `check_fencing` in the same transaction. Raises `LeaseHeld`.
+        """
+        holder = holder or process_holder()
+        statement = sa.text(
+            """
+            INSERT INTO leases AS held (name, holder, fencing, expires_at)
+            VALUES (:name, :holder, 1, clock_timestamp() + make_interval(secs => :seconds))
+            ON CONFLICT (name) DO UPDATE SET
+              holder = excluded.holder,
+              fencing = held.fencing + CASE WHEN held.holder = excluded.holder
+                AND held.expires_at > clock_timestamp() THEN 0 ELSE 1 END,
+              expires_at = excluded.expires_at
+            WHERE held.expires_at <= clock_timestamp() OR held.holder = excluded.holder
+            RETURNING fencing
+            """
+        )
+        with self.session() as session:
+            fencing = session.execute(
+                statement, {"name": name, "holder": holder, "seconds": seconds}
+            ).scalar_one_or_none()
+        if fencing is None:
+            raise LeaseHeld(f"Someone else holds {name} right now.", "Try again in a moment.")
+        return int(fencing)
+
+    def release_lease(self, name: str, fencing: int) -> None:
+        """Give a lease back before its time; nothing happens when it has changed hands since."""
+        with self.session() as session:
+            session.execute(
+                sa.text("UPDATE leases SET expires_at = clock_timestamp() WHERE name = :name AND fencing = :fencing"),
+                {"name": name, "fencing": fencing},
+            )
+
+
+def check_fencing(session: Session, name: str, fencing: int) -> None:
+    """Have the transaction fail with `LeaseHeld` unless the lease is still held under this number.
+
+    The lease's row stays locked until the transaction ends, so that it cannot change hands under a write.
+    """
+    row = session.execute(
+        sa.text("SELECT fencing, expires_at > clock_timestamp() FROM leases WHERE name = :name FOR UPDATE"),
+        {"name": name},
+    ).one_or_none()
+    if row is None or row[0] != fencing or not row[1]:
+        raise LeaseHeld(f"The lease {name} has run out or changed hands.", "What was begun under it is left undone.")
+
+
+def process_holder() -> str:
+    """A name for this process that no other has."""
+    return _HOLDERS.setdefault(os.getpid(), f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+
+
+_HOLDERS: dict[int, str] = {}
+
+
+def create_database(settings: Settings, name: DatabaseName | str, template: str | None = None) -> bool:
+    """Make one of the databases unless it is there; whether it was made now."""
+    address = _address(settings, name)
+    server = sa.create_engine(
+        address.set(database="postgres"), poolclass=sa.NullPool, creator=_connector(settings, "postgres")
+    )
+    quoted = server.dialect.identifier_preparer.quote_identifier
+    with _translated(settings), server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Two processes that both find it missing: the second waits here and then finds it.
+        _take_lock(connection, f"create {address.database}", None)
+        known = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+        if connection.execute(known, {"name": address.database}).scalar():
+            return False
+        copied = f" TEMPLATE {quoted(template)}" if template else ""
+        connection.execute(sa.text(f"CREATE DATABASE {quoted(str(address.database))}{copied}"))
+        return True
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables of `its` to this version of the code; safe to call from several processes at once."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _lock_key("migrate its")})
+        try:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _lock_key("migrate its")})
+
+
+def dispose_engines() -> None:
+    """Close every pooled connection of this process, as a stop of the server and the tests want it."""
+    with _engines_guard:
+        for engine in _engines.values():
+            engine.dispose()
+        _engines.clear()
+
+
+def _engine(settings: Settings, name: str) -> Engine:
+    address = _address(settings, name)
+    key = (address.render_as_string(hide_password=False), os.getpid())
+    with _engines_guard:
+        if key not in _engines:
+            _engines[key] = sa.create_engine(
+                address,
+                creator=_connector(settings, name),
+                pool_pre_ping=True,
+                pool_size=4,
+                max_overflow=16,
+                pool_recycle=1800,
+            )
+        return _engines[key]
+
+
+def _connector(settings: Settings, name: str) -> Any:
+    """How SQLAlchemy gets a connection: an embedded server that is not running is started, a missing database made."""
+
+    def connect() -> Any:
+        import psycopg2
+
+        address = _address(settings, name)
+        words = address.translate_connect_args(username="user", database="dbname")
+        words.update(address.query)
+        words.setdefault("connect_timeout", 10)
+        if settings.database_url is None:
+            start_postgres(settings)
+        try:
+            return psycopg2.connect(**words)
+        except psycopg2.OperationalError as error:
+            if not _is_missing_database(error) or name == "postgres":
+                raise
+        create_database(settings, name)
+        return psycopg2.connect(**words)
+
+    return connect
+
+
+def _is_missing_database(error: Exception) -> bool:
+    # libpq gives no SQLSTATE for a failed connection, only words.
+    return getattr(error, "pgcode", None) == _NO_SUCH_DATABASE or "does not exist" in str(error)
+
+
+def _take_lock(connection: Connection, name: str, wait_s: float | None) -> None:
+    key = {"key": _lock_key(name)}
+    if wait_s is None:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), key)
+        return
+    if wait_s <= 0:
+        if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), key).scalar():
+            raise LeaseHeld(f"Someone else is at {name} right now.", "Try again in a moment.")
+        return
+    connection.execute(sa.text("SELECT set_config('lock_timeout', :ms, false)"), {"ms": str(int(wait_s * 1000))})
+    try:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), key)
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != "55P03":
+            raise
+        raise LeaseHeld(f"Someone else is still at {name}.", "Try again in a moment.") from error
+    finally:
+        connection.execute(sa.text("SELECT set_config('lock_timeout', '0', false)"))
+
+
+def _lock_key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+@contextmanager
+def _translated(settings: Settings) -> Iterator[None]:
+    """A server that is away, and tables that were never made, in the platform's words."""
+    try:
+        yield
+    except OperationalError as error:
+        first = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        where = _address(settings, "its").render_as_string(hide_password=True)
+        raise ServerUnavailable(
+            f"The database at {where} does not answer: {first}", "`its doctor` says more."
+        ) from error
+    except ProgrammingError as error:
+        if getattr(error.orig, "pgcode", None) == "42P01":
+            raise ServerUnavailable("The database has no tables yet.", "Run `its up`, or `its doctor`.") from error
+        raise

@@ -1,0 +1,222 @@
+"""Bytes under a name: JPEG frames, manifests, exported models.
+
+One protocol, two implementations (a directory, or any S3 API) that pass the same contract suite. A key is a relative
+POSIX path such as `frames/ab/abcd….jpg`. Which key a thing gets is decided by the stage that stores it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from minio import Minio
+
+_KEY = re.compile(r"[A-Za-z0-9_.=+@-]+(/[A-Za-z0-9_.=+@-]+)*")
+_UNFINISHED = ".part-"
+
+
+class ObjectStore(Protocol):
+    """What every object store promises.
+
+    `put` is atomic and idempotent: a reader sees the old bytes or the new, never half. `get` raises `NotFound`.
+    `list` gives the keys that start with `prefix`, sorted. `delete` of a missing key does nothing.
+    A server that does not answer is `ServerUnavailable`, never an empty answer.
+    """
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def get(self, key: str) -> bytes: ...
+    def exists(self, key: str) -> bool: ...
+    def list(self, prefix: str = "") -> Iterator[str]: ...
+    def delete(self, key: str) -> None: ...
+
+
+def open_objects(settings: Settings) -> ObjectStore:
+    """The object store of these settings; nothing is connected to yet."""
+    if settings.objects_url is not None:
+        return S3Store(settings.objects_url)
+    if settings.profile == "services":
+        raise BadInput(
+            "The services profile has no object store.",
+            "Set ITS_OBJECTS_URL=s3+http://key:secret@host:port/bucket.",
+        )
+    return DirectoryStore(settings.home / "objects")
+
+
+def check_key(key: str) -> str:
+    """The key itself when it can be used. Raises `BadInput` for one that leads out of the store or is not portable."""
+    if not _KEY.fullmatch(key) or any(part in {".", ".."} for part in key.split("/")) or len(key) > 900:
+        raise BadInput(f"{key!r} cannot be the key of an object.", "Use a relative path of letters, digits and _.=+@-.")
+    return key
+
+
+class DirectoryStore:
+    """Objects as files below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where the object lies, for readers that want a file rather than bytes."""
+        return self.folder / check_key(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self.path(key)
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+        try:
+            with unfinished.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fdatasync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"There is no object {key}.") from error
+
+    def exists(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        top = self.folder / prefix.rpartition("/")[0]
+        keys = (
+            path.relative_to(self.folder).as_posix()
+            for path in top.rglob("*")
+            if not path.name.startswith(_UNFINISHED) and path.is_file()
+        )
+        yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+
+class S3Store:
+    """Objects in a bucket of any S3 API.
+
+    address: `s3+http://key:secret@host:port/bucket` or `s3+https://…`, optionally with `/prefix` after the bucket.
+    Without a key in it, the credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from
+    ~/.aws/credentials.
+    """
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        bucket, _, prefix = parts.path.strip("/").partition("/")
+        if parts.scheme not in {"s3+http", "s3+https"} or not parts.hostname or not bucket:
+            raise BadInput(
+                "The address of the object store cannot be read.",
+                "It looks like s3+http://key:secret@host:port/bucket.",
+            )
+        self.endpoint = parts.hostname + (f":{parts.port}" if parts.port else "")
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self._is_secure = parts.scheme == "s3+https"
+        self._access = unquote(parts.username or "")
+        self._secret = unquote(parts.password or "")
+        self._client: Minio | None = None
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.endpoint}/{self.bucket}/{self.prefix})"
+
+    @property
+    def client(self) -> Minio:
+        if self._client is None:
+            import urllib3
+            from minio import Minio
+            from minio.credentials import AWSConfigProvider, ChainedProvider, EnvAWSProvider
+
+            pool = urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=5, read=60),
+                maxsize=16,
+                retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+            )
+            credentials: dict[str, Any] = (
+                {"access_key": self._access, "secret_key": self._secret}
+                if self._access
+                else {"credentials": ChainedProvider([EnvAWSProvider(), AWSConfigProvider()])}
+            )
+            self._client = Minio(self.endpoint, secure=self._is_secure, http_client=pool, **credentials)
+        return self._client
+
+    def create_bucket(self) -> None:
+        """Make the bucket unless it is there."""
+        with self._translated(self.bucket):
+            if not self.client.bucket_exists(self.bucket):
+                self.client.make_bucket(self.bucket)
+
+    def put(self, key: str, data: bytes) -> None:
+        name = self.prefix + check_key(key)
+        with self._translated(key):
+            self.client.put_object(self.bucket, name, BytesIO(data), len(data))
+
+    def get(self, key: str) -> bytes:
+        name = self.prefix + check_key(key)
+        with self._translated(key):
+            answer = self.client.get_object(self.bucket, name)
+            try:
+                data: bytes = answer.read()
+                return data
+            finally:
+                answer.close()
+                answer.release_conn()
+
+    def exists(self, key: str) -> bool:
+        name = self.prefix + check_key(key)
+        try:
+            with self._translated(key):
+                self.client.stat_object(self.bucket, name)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        with self._translated(prefix):
+            for item in self.client.list_objects(self.bucket, prefix=self.prefix + prefix, recursive=True):
+                yield str(item.object_name).removeprefix(self.prefix)
+
+    def delete(self, key: str) -> None:
+        name = self.prefix + check_key(key)
+        with self._translated(key):
+            self.client.remove_object(self.bucket, name)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """What the SDK raises, in the platform's words."""
+        from minio.error import MinioException, S3Error
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
+                raise NotFound(f"There is no object {key}.") from error
+            if error.code == "NoSuchBucket":
+                raise BadInput(
+                    f"The bucket {self.bucket} does not exist at {self.endpoint}.", "its up creates it."
+                ) from error
+            if error.code in {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
+                raise BadInput(
+                    f"The object store at {self.endpoint} refuses the credentials ({error.code}).",
+                    "Check ITS_OBJECTS_URL or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+                ) from error
+            raise ServerUnavailable(f"The object store at {self.endpoint} answers {error.code}.") from error
+        except (HTTPError, MinioException, OSError) as error:
+            raise ServerUnavailable(
+                f"The object store at {self.endpoint} does not answer.", "Start it, or check ITS_OBJECTS_URL."
+            ) from error

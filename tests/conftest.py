@@ -1,0 +1,155 @@
+"""What every test may ask for: settings in a folder of its own, and real stores on a PostgreSQL that the session shares."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from its_platform.errors import ItsError
+from its_platform.settings import Ports, Settings, load_settings
+from its_platform.stores import Stores, open_stores
+from its_platform.telemetry import silence_tools
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+silence_tools()
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports on 127.0.0.1 that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test reads the settings of the person who runs it, or writes into the checkout's home."""
+    for name in [name for name in os.environ if name.startswith("ITS_")]:
+        if name not in {"ITS_TEST_DATA", "ITS_REQUIRE_SERVICES"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ITS_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def require() -> Callable[[bool, str], None]:
+    """`require(is_there, what)`: a missing server is a visible skip, and a failure where ITS_REQUIRE_SERVICES=1."""
+
+    def check(is_there: bool, what: str) -> None:
+        if is_there:
+            return
+        if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"{what} is required here and missing")
+        pytest.skip(f"{what} is missing")
+
+    return check
+
+
+@pytest.fixture
+def settings(tmp_path: Path, _own_environment: None) -> Settings:
+    """The defaults, with a home of its own and ports that are free."""
+    names = list(Ports.model_fields)
+    ports = Ports(**dict(zip(names, free_ports(len(names)), strict=True)))
+    return load_settings(home=tmp_path / "home", ports=ports)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the session's embedded PostgreSQL, holding migrated templates to copy from."""
+    from its_platform.stores.database import Database, database_url, dispose_engines, migrate
+    from its_platform.stores.postgres import start_postgres, stop_postgres
+
+    home = load_settings(home=tmp_path_factory.mktemp("postgres"))
+    try:
+        start_postgres(home)
+    except ItsError as error:
+        if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip(f"PostgreSQL is missing: {error}")
+    base = database_url(home, "")
+    template = load_settings(home=home.home, database_url=base.replace("/?", "/template?"))
+    migrate(Database(template).engine)
+    dispose_engines()
+    yield base
+    dispose_engines()
+    stop_postgres(home)
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a database with MLflow's tables in it; making them takes seconds, so it is done once."""
+    from its_platform.stores.database import dispose_engines
+    from its_platform.stores.registry import prepare_mlflow
+
+    address = postgres_server.replace("/?", "/template?")
+    prepare_mlflow(load_settings(home=tmp_path_factory.mktemp("mlflow"), database_url=address))
+    _release_mlflow()
+    dispose_engines()
+    return "template_mlflow"
+
+
+@pytest.fixture
+def stores(settings: Settings, postgres_server: str) -> Iterator[Stores]:
+    """Real stores with fresh databases. MLflow's tables are made when first asked for; `registry` has them quicker."""
+    from its_platform.stores.database import create_database, dispose_engines
+
+    address = postgres_server.replace("/?", f"/t{uuid.uuid4().hex[:10]}?")
+    own = settings.model_copy(update={"database_url": address})
+    create_database(own, "its", template="template_its")
+    yield open_stores(own)
+    dispose_engines()
+    _release_mlflow()
+    _drop_databases(own)
+
+
+@pytest.fixture
+def registry(stores: Stores, mlflow_template: str) -> object:
+    """The registry of `stores`, with MLflow's tables copied rather than made."""
+    from its_platform.stores.database import create_database
+
+    create_database(stores.settings, "mlflow", template=mlflow_template)
+    return stores.registry
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real footage at ITS_TEST_DATA, or beside the checkout."""
+    folder = Path(os.environ.get("ITS_TEST_DATA", REPOSITORY.parent / "shared" / "data")).absolute()
+    if not (folder / "videos").is_dir():
+        if os.environ.get("ITS_REQUIRE_SERVICES") == "1" and "ITS_TEST_DATA" in os.environ:
+            pytest.fail(f"ITS_TEST_DATA={folder} holds no footage")
+        pytest.skip(f"no real footage at {folder} (set ITS_TEST_DATA)")
+    return folder
+
+
+def _release_mlflow() -> None:
+    """Close MLflow's pooled connections, which keep a database from being copied or dropped."""
+    import sys
+
+    for module in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+        if module in sys.modules:
+            store = sys.modules[module].SqlAlchemyStore
+            for engine in getattr(store, "_engine_map", {}).values():
+                engine.dispose()
+
+
+def _drop_databases(settings: Settings) -> None:
+    import sqlalchemy as sa
+
+    from its_platform.stores.database import database_url
+
+    engine = sa.create_engine(settings.database_url.rsplit("/", 1)[0] + "/postgres?" + settings.database_url.rsplit("?", 1)[1]) # noqa
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for name in ("its", "dagster", "mlflow"):
+            full = sa.make_url(database_url(settings, name)).database
+            connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{full}" WITH (FORCE)'))
+    engine.dispose()
