@@ -137,6 +137,11 @@ class ServingSettings(_Group):
         4096, ge=16, description="Log rows held in memory before further ones are lost and counted."
     )
     spool_flush_s: float = Field(1.0, gt=0)
+    embed_every_s: float = Field(
+        0.5, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
+    )
+    dynamic_batching: bool = Field(False, description="Pays on a GPU; on a CPU it only adds waiting.")
+    deadline_s: float = Field(10.0, gt=0, description="A detection that takes longer has failed.")
     probe_interval_s: float = Field(2.0, gt=0)
 
 
