@@ -61,9 +61,12 @@ class DatasetSettings(_Group):
     guard_s: float = Field(2.0, ge=0, description="Frames this close to a block of another split are left out.")
     guard_frames: int = Field(1, ge=0, description="The same where only numbering is known.")
     block_frames: int = Field(10, ge=1, description="Block length where only numbering is known.")
-    split_train: float = 0.7
-    split_val: float = 0.15
-    split_test: float = 0.15
+    split_train: float = Field(0.6, gt=0, description="Share of the blocks; the four are taken relative to their sum.")
+    split_val: float = Field(0.15, ge=0)
+    split_test: float = Field(0.1, ge=0)
+    split_golden: float = Field(0.15, ge=0, description="Only where the golden set has not seen a camera's condition.")
+    minimum_train_frames: int = Field(10, ge=1, description="Fewer frames in the training split fail the check.")
+    minimum_judge_frames: int = Field(2, ge=1, description="The same for val and for golden.")
     seed: int = 0
 
 
