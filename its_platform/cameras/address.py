@@ -1,0 +1,101 @@
+"""Reads a camera's source address.
+
+Enters: the text that a person gave (`sim://junction?seed=7`, `file:///footage/a.mp4?start=2026-05-01T08:00:00Z`,
+`folder:///footage/a`, `rtsp://host/stream`, or a plain path). Leaves: an `Address`. Opening the source belongs to
+`frames.sources`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from its_platform.errors import BadInput
+
+Kind = Literal["file", "folder", "rtsp", "sim"]
+
+SCHEMES = "file://, folder://, rtsp://, rtsps:// and sim://, or the path of a video or a folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A source address in its parts.
+
+    location: the path (file, folder), the view (sim) or the whole address without its options (rtsp).
+    options: the query: `start` (file, folder), `weather`, `time` and `format` (folder), `seed` (sim).
+    """
+
+    kind: Kind
+    location: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
+
+    def time(self, name: str) -> datetime | None:
+        """An option that is an ISO time; UTC where it names no zone. Raises `BadInput`."""
+        text = self.options.get(name)
+        if text is None:
+            return None
+        try:
+            # A '+' before the zone arrives as a space from a query.
+            moment = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
+        except ValueError:
+            raise BadInput(f"{name}={text!r} is not a time.", "Write it like 2026-05-01T08:00:00Z.") from None
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def parse_address(source: str) -> Address:
+    """The parts of a source address. Raises `BadInput` for one that no reader understands."""
+    text = source.strip()
+    if not text:
+        raise BadInput("A camera needs a source address.", f"Known are {SCHEMES}.")
+    if "\x00" in text:
+        raise BadInput("A source address cannot hold a NUL character.")
+    if "://" not in text:
+        path = Path(text)
+        return Address("folder" if path.is_dir() else "file", str(path))
+    scheme = text.split("://", 1)[0].lower()
+    if scheme in ("rtsp", "rtsps"):
+        return Address("rtsp", text)
+    parts = urlsplit(text)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if scheme == "sim":
+        view = parts.netloc or parts.path.strip("/")
+        if not view:
+            raise BadInput(f"{source!r} names no view.", "Write it like sim://junction.")
+        return Address("sim", view, options)
+    if scheme in ("file", "folder"):
+        location = unquote(parts.netloc + parts.path, errors="surrogateescape")
+        if not location.strip("/"):
+            raise BadInput(f"{source!r} names no path.", f"Write it like {scheme}:///footage/camera.mp4.")
+        return Address("folder" if scheme == "folder" or Path(location).is_dir() else "file", location, options)
+    raise BadInput(f"{scheme!r} is not a kind of source.", f"Known are {SCHEMES}.")
+
+
+def normal_source(source: str) -> str:
+    """The address as it is stored: plain paths made absolute, so that it means the same from any folder.
+
+    Bytes of a name that are not UTF-8 are percent-encoded, since no database column takes them.
+    """
+    address = parse_address(source)
+    if address.kind in ("sim", "rtsp"):
+        return source.strip()
+    absolute = quote(str(address.path.expanduser().absolute()).encode("utf-8", "surrogateescape"))
+    scheme = "folder" if address.kind == "folder" else "file"
+    query = urlsplit(source).query if "://" in source else ""
+    return f"{scheme}://{absolute}" + (f"?{query}" if query else "")
+
+
+def public_source(source: str) -> str:
+    """The address without user and password, for logs, tables and rows."""
+    address = parse_address(source)
+    if address.kind != "rtsp" or "@" not in source.split("://", 1)[1].split("/", 1)[0]:
+        return source
+    scheme, rest = source.split("://", 1)
+    host, _, path = rest.partition("/")
+    return f"{scheme}://***@{host.rsplit('@', 1)[1]}/{path}"

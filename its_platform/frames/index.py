@@ -1,0 +1,277 @@
+"""The index of frames: one Delta table, a row a frame, keyed by camera, time of capture and content hash.
+
+Enters: rows of frames whose objects already lie in the object store. Leaves: rows as a pandas DataFrame. Rows are only
+ever added, each batch in one commit; a row that is there is not added again, however many ingests run at once. The
+table is partitioned by day, never by camera. A table that is not there is empty; one that cannot be read is an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from its_platform.errors import BadInput, PermanentError, TransientError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from deltalake import DeltaTable
+
+    from its_platform.stores import Stores
+
+SCHEMA = pa.schema(
+    [
+        pa.field("camera_id", pa.string(), nullable=False),
+        pa.field("captured_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("frame_hash", pa.string(), nullable=False),
+        pa.field("object_key", pa.string(), nullable=False),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("sequence", pa.int64()),
+        pa.field("source", pa.string()),
+        pa.field("light", pa.string()),
+        pa.field("weather", pa.string()),
+        pa.field("brightness", pa.float64()),
+        pa.field("contrast", pa.float64()),
+        pa.field("sharpness", pa.float64()),
+        pa.field("noise", pa.float64()),
+        pa.field("overexposed", pa.float64()),
+        pa.field("underexposed", pa.float64()),
+        pa.field("is_frozen", pa.bool_()),
+        pa.field("ingested_at", pa.timestamp("us", tz="UTC")),
+        pa.field("day", pa.string(), nullable=False),
+    ]
+)
+COLUMNS = tuple(SCHEMA.names)
+KEY = ("camera_id", "captured_at", "frame_hash")
+COMMIT_ATTEMPTS = 8
+LOCK = "frames.index"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """A row of the index; the figures are those of `frames.quality`."""
+
+    camera_id: str
+    captured_at: datetime
+    frame_hash: str
+    object_key: str
+    width: int
+    height: int
+    sequence: int | None
+    source: str
+    light: str
+    weather: str
+    brightness: float
+    contrast: float
+    sharpness: float
+    noise: float
+    overexposed: float
+    underexposed: float
+    is_frozen: bool
+    ingested_at: datetime
+
+    @property
+    def key(self) -> tuple[str, datetime, str]:
+        return (self.camera_id, self.captured_at, self.frame_hash)
+
+
+class IndexUnreadable(PermanentError):
+    """The table is there and cannot be read: nothing may be concluded from it."""
+
+
+class IndexBusy(TransientError):
+    """Other writers won every attempt to commit."""
+
+
+class FrameIndex:
+    """The table at `tables/frames` of one set of stores."""
+
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+        self.path = Path(stores.tables) / "frames"
+
+    def add(self, rows: Sequence[FrameRow]) -> int:
+        """Add the rows that are not there yet, all in one commit or none; how many were added.
+
+        Raises `IndexUnreadable`, `IndexBusy`, and `BadInput` for a time without a zone.
+        """
+        if not rows:
+            return 0
+        batch = _table(rows)
+        # The lock orders the writers; the merge itself still decides, should one write without the lock.
+        with self.stores.database.lock(LOCK):
+            for attempt in range(COMMIT_ATTEMPTS):
+                try:
+                    return self._merge(batch)
+                except CommitConflict:
+                    time.sleep(min(0.05 * 2**attempt, 2.0))
+        raise IndexBusy(f"{COMMIT_ATTEMPTS} attempts to commit {len(rows)} frames met other writers.")
+
+    def query(
+        self,
+        cameras: Iterable[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        hashes: Iterable[str] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Rows by camera, time (`since` included, `until` not) and hash, ordered by camera and time.
+
+        Raises `IndexUnreadable`; an index that nobody has written yet gives no rows, with the right columns.
+        """
+        import pandas as pd
+
+        wanted = list(columns) if columns is not None else list(COLUMNS)
+        unknown = sorted(set(wanted) - set(COLUMNS))
+        if unknown:
+            raise BadInput(f"The index of frames has no column {', '.join(unknown)}.")
+        order = [name for name in ("camera_id", "captured_at", "frame_hash") if name not in wanted]
+        table = self._read(_condition(cameras, since, until, hashes), wanted + order)
+        ordered = table.sort_by([("camera_id", "ascending"), ("captured_at", "ascending"), ("frame_hash", "ascending")])
+        # A number that is missing must not make floats of all the others.
+        return ordered.select(wanted).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        table = self._open()
+        return 0 if table is None else int(table.to_pyarrow_dataset().count_rows())
+
+    def version(self) -> int | None:
+        """The number of the last commit, None before the first: changes exactly when rows were added."""
+        table = self._open()
+        return None if table is None else int(table.version())
+
+    def optimize(self, keep_hours: int = 168) -> dict[str, Any]:
+        """Put small files together, and remove those that no version of the last `keep_hours` needs."""
+        table = self._open()
+        if table is None:
+            return {"files_added": 0, "files_removed": 0, "vacuumed": 0}
+        with self.stores.database.lock(LOCK):
+            table.update_incremental()
+            done = table.optimize.compact()
+            gone = table.vacuum(retention_hours=keep_hours, dry_run=False)
+            table.create_checkpoint()
+        return {
+            "files_added": int(done["numFilesAdded"]),
+            "files_removed": int(done["numFilesRemoved"]),
+            "vacuumed": len(gone),
+        }
+
+    def _open(self) -> DeltaTable | None:
+        """The table, None if nothing was ever written. Raises `IndexUnreadable`."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        for attempt in range(5):
+            try:
+                if not self.path.exists() or not any(p.is_file() for p in self.path.rglob("*")):
+                    return None
+                return DeltaTable(str(self.path))
+            except TableNotFoundError as error:
+                # The first writer may be between its first file and its first commit.
+                if attempt == 4:
+                    raise self._unreadable(error) from error
+                time.sleep(0.1 * 2**attempt)
+            except (DeltaError, OSError, ValueError) as error:
+                raise self._unreadable(error) from error
+        return None
+
+    def _read(self, condition: ds.Expression | None, columns: list[str]) -> pa.Table:
+        from deltalake.exceptions import DeltaError
+
+        table = self._open()
+        if table is None:
+            return SCHEMA.empty_table().select(columns)
+        try:
+            read = table.to_pyarrow_dataset(schema=SCHEMA).to_table(columns=columns, filter=condition)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreadable(error) from error
+        return read
+
+    def _merge(self, batch: pa.Table) -> int:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        try:
+            table = self._open()
+            if table is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                table = DeltaTable.create(str(self.path), schema=SCHEMA, partition_by=["day"], mode="ignore")
+                table.update_incremental()
+            days = ", ".join(f"'{day}'" for day in sorted(set(batch["day"].to_pylist())))
+            metrics = (
+                table.merge(
+                    batch,
+                    predicate=f"t.day IN ({days}) AND t.day = s.day AND "
+                    + " AND ".join(f"t.{name} = s.{name}" for name in KEY),
+                    source_alias="s",
+                    target_alias="t",
+                )
+                .when_not_matched_insert_all()
+                .execute()
+            )
+        except CommitFailedError as error:
+            raise CommitConflict(str(error)) from error
+        except (DeltaError, OSError) as error:
+            raise self._unreadable(error) from error
+        return int(metrics["num_target_rows_inserted"])
+
+    def _unreadable(self, error: BaseException) -> IndexUnreadable:
+        first = str(error).strip().split("\n")[0][:200]
+        return IndexUnreadable(
+            f"The index of frames at {self.path} cannot be read or written: {first}.",
+            "Restore the folder from a backup, or move it away and ingest again.",
+        )
+
+
+class CommitConflict(TransientError):
+    """Another writer committed first."""
+
+
+def _table(rows: Sequence[FrameRow]) -> pa.Table:
+    unique = {row.key: row for row in rows}
+    records = []
+    for row in unique.values():
+        if row.captured_at.tzinfo is None:
+            raise BadInput(f"A frame of {row.camera_id} has a time without a zone.")
+        moment = row.captured_at.astimezone(UTC)
+        records.append({**asdict(row), "captured_at": moment, "day": moment.strftime("%Y-%m-%d")})
+    return pa.Table.from_pylist(records, schema=SCHEMA)
+
+
+def _condition(
+    cameras: Iterable[str] | None,
+    since: datetime | None,
+    until: datetime | None,
+    hashes: Iterable[str] | None,
+) -> ds.Expression | None:
+    parts: list[ds.Expression] = []
+    if cameras is not None:
+        parts.append(ds.field("camera_id").isin(pa.array(list(cameras), pa.string())))
+    if hashes is not None:
+        parts.append(ds.field("frame_hash").isin(pa.array(list(hashes), pa.string())))
+    for moment, is_from in ((since, True), (until, False)):
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
+            raise BadInput("A time without a zone cannot be asked for.", "Give it as UTC.")
+        value = pa.scalar(moment.astimezone(UTC), pa.timestamp("us", tz="UTC"))
+        day = moment.astimezone(UTC).strftime("%Y-%m-%d")
+        # The day prunes whole files; the time itself decides.
+        if is_from:
+            parts += [ds.field("day") >= day, ds.field("captured_at") >= value]
+        else:
+            parts += [ds.field("day") <= day, ds.field("captured_at") < value]
+    if not parts:
+        return None
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole & part
+    return whole

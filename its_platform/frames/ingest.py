@@ -1,0 +1,307 @@
+"""Takes a camera's footage in: measured, made anonymous where its policy says so, stored once, and indexed.
+
+Enters: a camera id. Leaves: JPEG objects named by content, and rows in the index. Objects are written before the row
+that names them, rows in one commit a batch: whatever interrupts an ingest, the next one finds whole batches and goes
+on without duplicates. A picture is dropped as a duplicate only against the last kept frame of the same camera, and
+only when no part of it changed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from its_platform.cameras import Camera, get_camera
+from its_platform.errors import BadInput, NotFound
+from its_platform.frames.frame import Frame
+from its_platform.frames.images import Image, content_hash, decode, encode
+from its_platform.frames.index import FrameIndex, FrameRow
+from its_platform.frames.quality import Signature, measure_with
+from its_platform.frames.sources import available_until, read_frames
+from its_platform.telemetry import Progress, no_progress
+
+if TYPE_CHECKING:
+    from its_platform.stores import Stores
+
+BATCH_FRAMES = 200
+# A live stream delivers slowly; its frames are not kept waiting for a full batch.
+BATCH_SECONDS = 15.0
+
+Anonymise = Callable[[Image], tuple[Image, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What one ingest did.
+
+    added: rows that are new. known: frames that were in the index before. duplicates: dropped, as nothing in them had
+    changed. rejected: pictures that could not be used, told in `warnings`. frozen: frames, kept or dropped, in which
+    the picture stood still. hidden: faces and plates made unrecognisable. first, last: capture times of what is kept.
+    """
+
+    camera_id: str
+    added: int
+    duplicates: int
+    rejected: int
+    first: datetime | None
+    last: datetime | None
+    known: int = 0
+    frozen: int = 0
+    hidden: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def object_key(frame_hash: str) -> str:
+    """Where a frame's JPEG lies in the object store."""
+    return f"frames/{frame_hash[:2]}/{frame_hash}.jpg"
+
+
+def load_jpeg(stores: Stores, object_key_or_hash: str) -> bytes:
+    """The JPEG bytes of a stored frame. Raises `NotFound`."""
+    key = object_key_or_hash if "/" in object_key_or_hash else object_key(object_key_or_hash)
+    return stores.objects.get(key)
+
+
+def load_image(stores: Stores, object_key_or_hash: str) -> Image:
+    """RGB uint8 `[H, W, 3]` of a stored frame. Raises `NotFound`, and `BadInput` for a damaged object."""
+    return decode(load_jpeg(stores, object_key_or_hash), object_key_or_hash)
+
+
+def ingest(
+    stores: Stores,
+    camera_id: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    progress: Progress = no_progress,
+) -> IngestResult:
+    """Take in the camera's frames from `since` (included) to `until` (not); all there are without them.
+
+    Safe to run again, after an interruption, and twice at once. Raises `NotFound`, `BadInput` (what was stored before
+    stays), and `PermanentError` where the camera's privacy policy cannot be kept.
+    """
+    camera = get_camera(stores, camera_id)
+    reach = _reach(camera, stores)
+    problems: list[str] = []
+    keeper = _Keeper(stores, camera, since)
+    task = f"ingest {camera_id}"
+    total = None
+    try:
+        for seen, frame in enumerate(read_frames(camera, stores.settings, since, until, problems), 1):
+            keeper.take(frame)
+            progress(task, seen, total, f"{keeper.added} new")
+    finally:
+        # What was read before an error or an interruption is whole and stays.
+        keeper.close()
+    if camera.address.kind == "folder":
+        keeper.tally.rejected += len(problems)
+    if since is None and until is None and reach is not None:
+        _mark(stores, camera_id, reach)
+    return keeper.result(problems)
+
+
+@dataclass(slots=True)
+class _Tally:
+    duplicates: int = 0
+    rejected: int = 0
+    known: int = 0
+    frozen: int = 0
+    hidden: int = 0
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The frames of a camera that the index holds, by time: which one stood before a given moment."""
+
+    times: list[datetime] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    keys: set[tuple[datetime, str]] = field(default_factory=set)
+    untimed: dict[str, datetime] = field(default_factory=dict)
+
+    def before(self, moment: datetime) -> str | None:
+        place = bisect.bisect_left(self.times, moment)
+        return self.hashes[place - 1] if place else None
+
+    def add(self, moment: datetime, frame_hash: str, is_timed: bool) -> None:
+        place = bisect.bisect_right(self.times, moment)
+        self.times.insert(place, moment)
+        self.hashes.insert(place, frame_hash)
+        self.keys.add((moment, frame_hash))
+        if not is_timed:
+            self.untimed.setdefault(frame_hash, moment)
+
+
+class _Keeper:
+    """Decides frame by frame what is kept, and writes it batch by batch."""
+
+    def __init__(self, stores: Stores, camera: Camera, since: datetime | None) -> None:
+        self.stores = stores
+        self.camera = camera
+        self.limits = stores.settings.frames
+        self.index = FrameIndex(stores)
+        self.anonymise = _anonymiser(stores, camera)
+        self.kept = _Kept()
+        import pandas as pd
+
+        columns = ["captured_at", "frame_hash", "sequence"]
+        # Few cameras have so much footage that its keys do not fit into memory: 100 bytes a frame.
+        frame = self.index.query([camera.camera_id], columns=columns)
+        for moment, name, number in zip(frame["captured_at"], frame["frame_hash"], frame["sequence"], strict=True):
+            self.kept.add(moment.to_pydatetime(), name, number is pd.NA)
+        self.signatures: dict[str, Signature] = {}
+        self.rows: list[FrameRow] = []
+        self.tally = _Tally()
+        self.added = 0
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self.flushed_at = time.monotonic()
+        self.writers = ThreadPoolExecutor(4, thread_name_prefix="put")
+        self.writes: list = []
+
+    def take(self, frame: Frame) -> None:
+        image, data, hidden = self._prepared(frame)
+        name = content_hash(data)
+        if (frame.captured_at, name) in self.kept.keys or (not frame.is_timed and name in self.kept.untimed):
+            # Known from an earlier ingest. Its signature is not needed before a new frame comes.
+            self.tally.known += 1
+            return
+        before = self.kept.before(frame.captured_at)
+        quality, own = measure_with(image, self._signature(before))
+        is_frozen = quality.difference is not None and quality.difference < self.limits.frozen_difference
+        self.tally.frozen += is_frozen
+        if quality.changed_share is not None and quality.changed_share < self.limits.duplicate_changed_share:
+            self.tally.duplicates += 1
+            return
+        self.tally.hidden += hidden
+        key = object_key(name)
+        self.writes.append(self.writers.submit(self.stores.objects.put, key, data))
+        self.rows.append(
+            FrameRow(
+                camera_id=self.camera.camera_id,
+                captured_at=frame.captured_at,
+                frame_hash=name,
+                object_key=key,
+                width=image.shape[1],
+                height=image.shape[0],
+                sequence=frame.sequence,
+                source=frame.source,
+                light=quality.light,
+                weather=frame.weather,
+                brightness=quality.brightness,
+                contrast=quality.contrast,
+                sharpness=quality.sharpness,
+                noise=quality.noise,
+                overexposed=quality.overexposed,
+                underexposed=quality.underexposed,
+                is_frozen=is_frozen,
+                ingested_at=datetime.now(UTC),
+            )
+        )
+        self.kept.add(frame.captured_at, name, frame.is_timed)
+        self.signatures = {name: own}
+        self.first = min(self.first or frame.captured_at, frame.captured_at)
+        self.last = max(self.last or frame.captured_at, frame.captured_at)
+        if len(self.rows) >= BATCH_FRAMES or time.monotonic() - self.flushed_at > BATCH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait for the objects, then commit their rows."""
+        rows, self.rows = self.rows, []
+        writes, self.writes = self.writes, []
+        for write in writes:
+            write.result()
+        self.added += self.index.add(rows)
+        self.flushed_at = time.monotonic()
+
+    def close(self) -> None:
+        try:
+            self.flush()
+        finally:
+            self.writers.shutdown(wait=True)
+
+    def result(self, problems: list[str]) -> IngestResult:
+        tally = self.tally
+        return IngestResult(
+            camera_id=self.camera.camera_id,
+            added=self.added,
+            duplicates=tally.duplicates,
+            rejected=tally.rejected,
+            first=self.first,
+            last=self.last,
+            known=tally.known,
+            frozen=tally.frozen,
+            hidden=tally.hidden,
+            warnings=tuple(problems),
+        )
+
+    def _prepared(self, frame: Frame) -> tuple[Image, bytes, int]:
+        """The picture and bytes that are stored; delivered bytes stay untouched unless something had to be hidden."""
+        image, data = frame.image, frame.jpeg
+        hidden = 0
+        if self.anonymise is not None:
+            image, hidden = self.anonymise(image)
+        if data is None or self.anonymise is not None:
+            # Encoded anew even where nothing was found: delivered bytes may carry a preview or a position in EXIF.
+            data = encode(image, self.limits.jpeg_quality)
+            image = decode(data)
+        return image, data, hidden
+
+    def _signature(self, frame_hash: str | None) -> Signature | None:
+        if frame_hash is None:
+            return None
+        if frame_hash not in self.signatures:
+            try:
+                stored = load_image(self.stores, frame_hash)
+            except (NotFound, BadInput):
+                # The check of frames tells of a lost object; here it only means that nothing can be compared.
+                return None
+            self.signatures = {frame_hash: measure_with(stored, None)[1]}
+        return self.signatures[frame_hash]
+
+
+def _anonymiser(stores: Stores, camera: Camera) -> Anonymise | None:
+    if camera.privacy == "none":
+        return None
+    from its_platform.frames.anonymise import open_anonymiser
+
+    return open_anonymiser(stores.settings.frames)
+
+
+def _reach(camera: Camera, stores: Stores) -> str | None:
+    reach = available_until(camera, stores.settings)
+    return reach.isoformat() if isinstance(reach, datetime) else reach
+
+
+def _mark(stores: Stores, camera_id: str, reach: str) -> None:
+    """Remember how far this camera is taken in, for whoever asks whether there is new footage."""
+    from sqlalchemy.dialects.postgresql import insert
+
+    from its_platform.stores.schema import IngestMark
+
+    now = datetime.now(UTC)
+    statement = insert(IngestMark).values(camera_id=camera_id, mark=reach, at=now)
+    with stores.database.session() as session:
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[IngestMark.camera_id],
+                set_={"mark": reach, "at": now},
+                where=IngestMark.mark != reach,
+            )
+        )
+
+
+def has_new_footage(stores: Stores, camera_id: str) -> bool:
+    """Whether the camera's footage reaches further than its last whole ingest. Raises `NotFound`."""
+    from its_platform.stores.schema import IngestMark
+
+    camera = get_camera(stores, camera_id)
+    reach = _reach(camera, stores)
+    if reach is None:
+        return False
+    with stores.database.session() as session:
+        row = session.get(IngestMark, camera_id)
+        return row is None or row.mark != reach

@@ -1,0 +1,92 @@
+"""The figures of a picture (brightness, contrast, sharpness, noise, exposure) and the light that they tell of.
+
+This is the one implementation: Triton's front runs it on live pictures and the platform runs it on stored frames
+(`its_platform.frames.quality` loads this very file), so that the two can be compared. It therefore imports numpy and
+OpenCV alone, and runs on numpy 1.26 as well as on 2. Enters: an RGB picture. Leaves: a dict of floats. Thresholds on
+these figures, except for the light, do not belong here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+FIGURES = ("brightness", "contrast", "sharpness", "noise", "overexposed", "underexposed")
+
+GREY_WIDTH = 320
+OVEREXPOSED = 250
+UNDEREXPOSED = 8
+NOISE_TILE = 64
+NOISE_GRID = (3, 4)
+# Immerkaer, "Fast noise variance estimation" (1996): the mask removes edges and planes and leaves noise.
+NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+# A filtered normal value of sigma 1 has sigma 6 (the mask's norm); its median absolute value is 0.6745 sigma.
+NOISE_SCALE = 1.0 / (6.0 * 0.6745)
+
+NIGHT_BELOW = 0.25
+DUSK_BELOW = 0.36
+
+
+def grey_of(rgb: np.ndarray) -> np.ndarray:
+    """The luma of an RGB uint8 `[H, W, 3]` picture, shrunk to `GREY_WIDTH` columns; uint8 `[h, GREY_WIDTH]`."""
+    height, width = rgb.shape[:2]
+    step = max(1, width // (2 * GREY_WIDTH))
+    if step > 1:
+        # Averaging every pixel of a large picture costs more than the figures gain from it.
+        rgb = rgb[::step, ::step]
+    size = (GREY_WIDTH, max(1, round(height * GREY_WIDTH / width)))
+    return cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+
+
+def noise_of(rgb: np.ndarray) -> float:
+    """Sigma of the noise in grey levels, from tiles at full resolution.
+
+    Each tile gives a robust estimate; the lower quartile over the tiles is taken, because texture only ever adds to
+    one. Tiles that are clipped to black or white carry no noise and are left out unless there are no others.
+    """
+    height, width = rgb.shape[:2]
+    tile_h, tile_w = min(NOISE_TILE, height), min(NOISE_TILE, width)
+    if tile_h < 3 or tile_w < 3:
+        return 0.0
+    estimates, clipped = [], []
+    for y in np.linspace(0, height - tile_h, NOISE_GRID[0]).astype(int):
+        for x in np.linspace(0, width - tile_w, NOISE_GRID[1]).astype(int):
+            # The green channel alone: it carries most of luma, and needs no conversion.
+            tile = np.ascontiguousarray(rgb[y : y + tile_h, x : x + tile_w, 1])
+            rest = cv2.filter2D(tile, cv2.CV_32F, NOISE_MASK)[1:-1, 1:-1]
+            sigma = float(np.median(np.abs(rest))) * NOISE_SCALE
+            mean = float(tile.mean())
+            (estimates if 6.0 < mean < 249.0 else clipped).append(sigma)
+    return float(np.percentile(estimates or clipped, 25))
+
+
+def figures(rgb: np.ndarray) -> dict[str, float]:
+    """The figures of an RGB uint8 `[H, W, 3]` picture.
+
+    brightness: mean luma, 0 to 1. contrast: standard deviation of luma, 0 to 0.5.
+    sharpness: log(1 + variance of the Laplacian) of the grey picture 320 wide; about 4 (blurred) to 8 (crisp).
+    noise: sigma in grey levels at full resolution. overexposed, underexposed: shares of the picture, 0 to 1.
+    """
+    grey = grey_of(rgb)
+    mean, deviation = cv2.meanStdDev(grey)
+    laplacian = cv2.Laplacian(grey, cv2.CV_16S)
+    _, edge = cv2.meanStdDev(laplacian)
+    counts = np.bincount(grey.ravel(), minlength=256)
+    return {
+        "brightness": float(mean[0, 0]) / 255.0,
+        "contrast": float(deviation[0, 0]) / 255.0,
+        "sharpness": float(np.log1p(float(edge[0, 0]) ** 2)),
+        "noise": noise_of(rgb),
+        "overexposed": float(counts[OVEREXPOSED:].sum()) / grey.size,
+        "underexposed": float(counts[:UNDEREXPOSED].sum()) / grey.size,
+    }
+
+
+def light_of(figures: dict[str, Any]) -> str:
+    """`day`, `dusk` or `night`, from the figures of one picture."""
+    brightness = float(figures["brightness"])
+    if brightness < NIGHT_BELOW:
+        return "night"
+    return "dusk" if brightness < DUSK_BELOW else "day"
