@@ -12,8 +12,11 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
+
+from its_platform.errors import BadInput
 
 SILENT = {
     "DO_NOT_TRACK": "1",
@@ -88,3 +91,14 @@ def append_jsonl(path: Path, **fields: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(fields, default=str) + "\n")
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """An ISO 8601 time as UTC; a time without a zone is UTC. Raises `BadInput`."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is not a time.", "Write it like 2026-05-01T08:00:00+00:00.") from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -1,0 +1,95 @@
+# Everything a newcomer types. Environments are made from hash-locked requirements; none of them is shared.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && { $$p -c 'import sys; print(sys.executable)'; break; }; done)
+BIN := .venv/bin
+UV := $(BIN)/uv pip
+LOCKED := --quiet --require-hashes --compile-bytecode
+export UV_NO_PROGRESS := 1
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help install demo up down status doctor test check format lint types layers bench screens docs lock clean
+
+help:  ## what can be typed
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: .venv/.main .venvs/dvc/.done .venvs/triton/.done .venvs/tritonserver/.done  ## make .venv with the `its` command, and the environments of DVC and Triton
+
+.venv/.uv: requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed: install it, or name one with make PYTHON=/path/to/python3.12."; exit 1; }
+	@echo "making .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing: install it (on Debian: apt-get install python3-venv)."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.main: requirements/main.txt pyproject.toml | .venv/.uv
+	@echo "installing the platform (several GB: PyTorch brings its GPU libraries)"
+	@$(UV) install $(LOCKED) --python $(BIN)/python -r requirements/main.txt
+	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/.main
+	@$(UV) install $(LOCKED) --python $(BIN)/python -r requirements/dev.txt
+	@touch $@
+
+.venvs/%/.done: requirements/%.txt | .venv/.uv
+	@echo "making the environment of $*"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venvs/$*
+	@$(UV) install $(LOCKED) --python .venvs/$*/bin/python -r requirements/$*.txt
+	@touch $@
+
+.venvs/tritonserver/.done: requirements/tritonserver.txt | .venv/.uv
+	@echo "fetching the Triton server"
+	@rm -rf .venvs/tritonserver
+	@$(UV) install --quiet --require-hashes --no-deps --python $(BIN)/python --target .venvs/tritonserver -r requirements/tritonserver.txt
+	@touch $@
+
+demo: install  ## the whole loop on a simulated world, in at most ten minutes
+	@$(BIN)/its demo
+
+up: install  ## start Dagster, MLflow, Evidently and Triton on 127.0.0.1
+	@$(BIN)/its up
+
+down:  ## stop all of it
+	@$(BIN)/its down
+
+status: install  ## what runs, and where
+	@$(BIN)/its status
+
+doctor: install  ## what is wrong, and what to do
+	@$(BIN)/its doctor
+
+test: install .venv/.dev  ## every test that fits a laptop
+	@$(BIN)/python -m pytest
+
+check: lint types layers test  ## format, lint, types, layers, tests
+
+format: .venv/.dev  ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: .venv/.dev
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: .venv/.dev
+	@$(BIN)/mypy
+
+layers: .venv/.dev
+	@$(BIN)/lint-imports
+
+bench: install  ## measure, and fail where a floor fails
+	@$(BIN)/python benchmarks/run.py
+
+screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
+	@$(BIN)/python -m pytest tests/e2e/test_screens.py -m screens
+
+docs: install .venv/.dev  ## check that the documents name every command and setting
+	@$(BIN)/python -m pytest tests/conventions
+
+lock:  ## resolve the requirements anew
+	@for name in main dev; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in dvc triton uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
+	@uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/tritonserver.in -o requirements/tritonserver.txt
+
+clean: down  ## remove all state of this checkout; environments stay
+	@rm -rf .its

@@ -1,0 +1,53 @@
+"""The jobs: each half of the loop, the way in, and the reconciler.
+
+`ingest` brings footage in. `learn` is the half from labels to a served detector, for the first model and for each
+retraining. `watch` is the half from live predictions to drift reports. `reconcile` makes what Triton serves follow
+MLflow's aliases.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.dataset import dataset_version
+from assets.frames import raw_frames
+from assets.labels import reviewed_labels
+from assets.model import candidate_model
+from assets.monitoring import drift_report, prediction_log, reference_predictions
+from assets.release import production_release, staged_release
+from its_platform.resources import StoresResource, told_to_dagster
+
+ingest = dg.define_asset_job(
+    "ingest", selection=dg.AssetSelection.assets(raw_frames), description="New footage of the cameras becomes frames."
+)
+learn = dg.define_asset_job(
+    "learn",
+    selection=dg.AssetSelection.assets(
+        reviewed_labels, dataset_version, candidate_model, staged_release, production_release, reference_predictions
+    ),
+    description="Reviewed labels become a dataset version, a detector, and, when its gates pass, what is served.",
+)
+watch = dg.define_asset_job(
+    "watch",
+    selection=dg.AssetSelection.assets(prediction_log, drift_report),
+    description="What the served model saw is collected and compared with its reference.",
+)
+
+
+@dg.op(description="Make what Triton serves follow MLflow's aliases, where the gates allow it.")
+def reconcile_releases(context: dg.OpExecutionContext, stores: StoresResource) -> None:
+    from its_platform.release import reconcile as reconcile_now
+
+    with told_to_dagster():
+        changes = reconcile_now(stores.open(), by="registry sensor")
+    for change in changes:
+        context.log.info("%s", change)
+    context.add_output_metadata({"changes": [str(change) for change in changes] or ["nothing to do"]})
+
+
+@dg.job(description="What Triton serves follows MLflow's aliases, where the gates allow it.")
+def reconcile() -> None:
+    reconcile_releases()
+
+
+JOBS: list[Any] = [ingest, learn, watch, reconcile]

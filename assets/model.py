@@ -1,0 +1,63 @@
+"""A dataset version becomes a trained, evaluated and registered detector: the asset `candidate_model`."""
+
+import dagster as dg
+
+from assets.shown import table
+from its_platform.resources import StoresResource, picture, progress_to, told_to_dagster
+
+
+class Training(dg.Config):
+    """What differs from the settings for this run. `base_version` trains on from a registered version."""
+
+    epochs: int | None = None
+    weights: str | None = None
+    base_version: int | None = None
+
+
+@dg.asset(
+    group_name="model",
+    owners=["team:ml"],
+    kinds={"mlflow", "pytorch", "onnx"},
+    description="A detector trained on the dataset version, exported, evaluated by slice, registered in MLflow.",
+)
+def candidate_model(
+    context: dg.AssetExecutionContext, config: Training, stores: StoresResource, dataset_version: str
+) -> dg.Output[int]:
+    from pathlib import Path
+
+    from its_platform.model.pictures import curves, sample_predictions
+    from its_platform.model.train import base_weights, train_candidate
+
+    with told_to_dagster():
+        opened = stores.open()
+        weights = Path(config.weights) if config.weights else None
+        if config.base_version is not None:
+            weights = base_weights(opened, config.base_version)
+        candidate = train_candidate(
+            opened, dataset_version, progress=progress_to(context.log), epochs=config.epochs, weights=weights
+        )
+        pictures = {
+            "curves": picture(curves(opened, candidate), "training curves"),
+            "predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth"),
+        }
+    rows: list[dict[str, object]] = [
+        {"slice": s.slice, "class": s.class_name or "", "boxes": s.boxes, "mAP50": round(s.ap50, 3)}
+        for s in candidate.evaluation.slices
+        if s.class_name is None
+    ]
+    version = candidate.model_version
+    return dg.Output(
+        version.version,
+        metadata={
+            "model version": version.version,
+            "dataset": version.dataset_version,
+            "digest": version.digest,
+            "MLflow run": candidate.run_id,
+            "by slice": table(rows),
+            **pictures,
+        },
+    )
+
+
+ASSETS = [candidate_model]
+CHECKS: list[dg.AssetChecksDefinition] = []

@@ -1,0 +1,86 @@
+"""What the served model sees: its reference, the log of live predictions, and the reports on drift."""
+
+import dagster as dg
+
+from assets.shown import table
+from its_platform.resources import StoresResource, picture, progress_to, told_to_dagster
+
+
+@dg.asset(
+    group_name="monitoring",
+    owners=["team:mlops"],
+    kinds={"triton", "delta"},
+    description="The served model's own predictions on held-out frames: what live traffic is compared with.",
+)
+def reference_predictions(
+    context: dg.AssetExecutionContext, stores: StoresResource, production_release: int
+) -> dg.MaterializeResult:
+    from its_platform.monitoring.reference import record_reference
+
+    from its_platform.release import served
+
+    with told_to_dagster():
+        opened = stores.open()
+        release = served(opened, "production")
+        if release is None:
+            raise dg.Failure("Nothing is served, so there is nothing to take a reference from.", allow_retries=False)
+        rows = record_reference(opened, release, progress=progress_to(context.log))
+    return dg.MaterializeResult(metadata={"version": production_release, "reference rows": rows})
+
+
+@dg.asset(
+    group_name="monitoring",
+    owners=["team:mlops"],
+    kinds={"delta"},
+    description="Every prediction that the front logged, moved from its spool into the table, each once.",
+)
+def prediction_log(stores: StoresResource) -> dg.MaterializeResult:
+    from its_platform.monitoring.predictions import collect
+
+    with told_to_dagster():
+        added = collect(stores.open())
+    return dg.MaterializeResult(metadata={"rows added": added})
+
+
+@dg.asset(
+    group_name="monitoring",
+    owners=["team:mlops"],
+    kinds={"evidently"},
+    deps=[prediction_log],
+    description="Live windows against the served model's reference: effect sizes with calibrated thresholds.",
+)
+def drift_report(context: dg.AssetExecutionContext, stores: StoresResource) -> dg.MaterializeResult:
+    from its_platform.monitoring.drift import report_due_windows
+    from its_platform.monitoring.pictures import effects
+
+    with told_to_dagster():
+        reports = report_due_windows(stores.open(), progress=progress_to(context.log))
+    if not reports:
+        return dg.MaterializeResult(metadata={"reports": "no window was due"})
+    last = reports[-1]
+    rows: list[dict[str, object]] = [
+        {
+            "report": r.id,
+            "window": f"{r.since:%H:%M:%S} to {r.until:%H:%M:%S}",
+            "rows": r.rows,
+            "score": round(r.score, 3),
+            "threshold": round(r.threshold, 3),
+            "verdict": r.verdict,
+        }
+        for r in reports
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "verdict": last.verdict,
+            "score": last.score,
+            "threshold": last.threshold,
+            "windows": table(rows),
+            "unseen strata": ", ".join(last.unseen_strata) or "none",
+            "report": dg.MetadataValue.path(str(last.html)),
+            "columns": picture(effects(last), "effect of each column against its threshold"),
+        }
+    )
+
+
+ASSETS = [reference_predictions, prediction_log, drift_report]
+CHECKS: list[dg.AssetChecksDefinition] = []

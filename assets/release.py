@@ -1,0 +1,70 @@
+"""A registered version is staged in Triton, judged by its gates and, when they pass, served."""
+
+import dagster as dg
+
+from its_platform.resources import StoresResource, told_to_dagster
+
+
+@dg.asset(
+    group_name="release",
+    owners=["team:mlops"],
+    kinds={"triton", "mlflow"},
+    description="The candidate in Triton at stage `staging`, proved by a real inference.",
+)
+def staged_release(context: dg.AssetExecutionContext, stores: StoresResource, candidate_model: int) -> dg.Output[int]:
+    from its_platform.release import stage
+
+    with told_to_dagster():
+        release = stage(stores.open(), candidate_model, by="dagster", why=f"candidate of run {context.run_id}")
+    return dg.Output(
+        candidate_model,
+        metadata={"version": release.version, "digest": release.digest, "endpoint": release.endpoint},
+    )
+
+
+@dg.asset_check(
+    asset=staged_release, blocking=True, description="Accuracy, slices, latency and parity, each with its numbers."
+)
+def gates_are_passed(stores: StoresResource, staged_release: int) -> dg.AssetCheckResult:
+    from its_platform.release import gates_markdown, is_passed, judge_candidate
+
+    with told_to_dagster():
+        results = judge_candidate(stores.open(), staged_release)
+    failed = [r for r in results if r.verdict in ("failed", "no_verdict")]
+    return dg.AssetCheckResult(
+        passed=is_passed(results),
+        description="; ".join(f"{r.name} {r.slice}: {r.detail}" for r in failed) or "every gate passed",
+        metadata={"gates": dg.MetadataValue.md(gates_markdown(results))},
+    )
+
+
+@dg.asset(
+    group_name="release",
+    owners=["team:mlops"],
+    kinds={"triton", "mlflow"},
+    description="The version that live systems are answered by.",
+)
+def production_release(
+    context: dg.AssetExecutionContext, stores: StoresResource, staged_release: int
+) -> dg.Output[int]:
+    from its_platform.release import promote, served
+
+    with told_to_dagster():
+        opened = stores.open()
+        promote(opened, staged_release, stage="production", by="dagster", why=f"gates passed in run {context.run_id}")
+        release = served(opened, "production")
+    if release is None or release.version != staged_release:
+        raise dg.Failure(f"Version {staged_release} was promoted but is not what Triton serves.", allow_retries=False)
+    return dg.Output(
+        release.version,
+        metadata={
+            "version": release.version,
+            "digest": release.digest,
+            "served since": str(release.since),
+            "endpoint": release.endpoint,
+        },
+    )
+
+
+ASSETS = [staged_release, production_release]
+CHECKS = [gates_are_passed]

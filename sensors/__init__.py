@@ -1,0 +1,23 @@
+"""Dagster sensors, one file for what each watches.
+
+A sensor reads, calls one pure function that decides, and returns one result with the numbers that led to it.
+A cursor moves only after a successful read.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from its_platform.settings import load_settings
+from sensors.drift import drift_sensor
+from sensors.footage import footage_sensor
+from sensors.predictions import predictions_sensor
+from sensors.registry import registry_sensor
+
+
+def all_sensors() -> list[dg.SensorDefinition]:
+    """Every sensor, at the interval and in the state that the settings give."""
+    settings = load_settings().sensors
+    status = dg.DefaultSensorStatus.RUNNING if settings.running else dg.DefaultSensorStatus.STOPPED
+    made = (footage_sensor, predictions_sensor, drift_sensor, registry_sensor)
+    return [make(settings.interval_s, status) for make in made]

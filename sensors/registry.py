@@ -1,0 +1,34 @@
+"""Watches the registry: where an alias asks for another version than the one that is served, `reconcile` starts."""
+
+import hashlib
+
+import dagster as dg
+
+from assets.jobs import learn, reconcile
+from its_platform.resources import StoresResource
+from sensors.runs import is_active
+
+
+def registry_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """The sensor, looking every `interval_s` seconds."""
+
+    @dg.sensor(
+        name="registry_sensor",
+        job=reconcile,
+        minimum_interval_seconds=interval_s,
+        default_status=status,
+        description="Starts the reconciler when MLflow's aliases and what is served differ.",
+    )
+    def watch_registry(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
+        from its_platform.release import pending
+
+        if is_active(context.instance, reconcile.name) or is_active(context.instance, learn.name):
+            return dg.SensorResult(skip_reason="A release is under way.")
+        changes = pending(stores.open())
+        if not changes:
+            return dg.SensorResult(skip_reason="What is served is what the aliases ask for.")
+        key = hashlib.sha256("\n".join([*changes, context.cursor or ""]).encode()).hexdigest()[:16]
+        request = dg.RunRequest(run_key=key, tags={"its/trigger": "registry", "its/changes": "; ".join(changes)[:250]})
+        return dg.SensorResult(run_requests=[request], cursor=key)
+
+    return watch_registry

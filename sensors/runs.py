@@ -1,0 +1,18 @@
+"""What the sensors ask Dagster itself: whether a job's run is waiting or under way."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+_ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def is_active(instance: dg.DagsterInstance, job: str) -> bool:
+    """Whether a run of `job` is queued, starting or running."""
+    return bool(instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_ACTIVE), limit=1))
