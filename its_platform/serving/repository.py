@@ -1,0 +1,259 @@
+"""The model repository on disk: what Triton reads, changed only by atomic renames.
+
+Enters: exported detectors and routes. Leaves: `models/<name>/config.pbtxt`, `models/<name>/<version>/model.onnx` and
+`routes.json`. Triton is not told here: loading is an admin call of the client. Which version goes where is decided by
+the release stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from its_platform.errors import BadInput, NotFound
+from its_platform.serving.config import FRONT, ModelConfig, detector_config, detector_name, front_config
+from its_platform.settings import REPOSITORY, Settings
+
+if TYPE_CHECKING:
+    from its_platform.stores.registry import ModelVersion
+
+SOURCES = REPOSITORY / "triton_models"
+# Both sides of a comparison must compute the same thing, so the front is given these files and has no copy of its own.
+FRONT_MODULES = (
+    SOURCES / FRONT / "picture.py",
+    REPOSITORY / "its_platform" / "model" / "letterbox.py",
+)
+ONNX_FILE = "model.onnx"
+DESCRIPTION_FILE = "version.json"
+
+
+class RepositoryError(BadInput):
+    """A file that was to be served is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """What answers at a stage: a Triton model and its version, its classes, and their least confidences."""
+
+    model: str
+    version: int
+    image_size: int
+    classes: tuple[str, ...]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+
+def state_folder(settings: Settings) -> Path:
+    """Everything of Triton's: models, backends, routes, spool."""
+    return settings.model_repository.parent
+
+
+def routes_path(settings: Settings) -> Path:
+    return state_folder(settings) / "routes.json"
+
+
+def prepare_repository(settings: Settings) -> Path:
+    """Write the front and the backend from `triton_models`; detectors are left alone. Returns the repository.
+
+    A file whose content is the same is not touched, because Triton reloads what has a newer time.
+    """
+    repository = settings.model_repository
+    repository.mkdir(parents=True, exist_ok=True)
+    settings.spool.mkdir(parents=True, exist_ok=True)
+    front = repository / FRONT
+    sources = [*sorted((SOURCES / FRONT / "1").glob("*.py")), *FRONT_MODULES]
+    for source in sources:
+        write_if_changed(front / "1" / source.name, source.read_bytes())
+    for stale in (front / "1").glob("*.py"):
+        if stale.name not in {source.name for source in sources}:
+            stale.unlink()
+    write_config(settings, front_config(settings.serving))
+    for detector in served_models(settings):
+        size = int(detector.rsplit("-", 1)[1])
+        write_config(settings, detector_config(detector, size, settings.serving))
+    return repository
+
+
+def place_version(settings: Settings, model_version: ModelVersion, onnx: Path) -> Path:
+    """Put a version beside the others of its model, whole or not at all. Returns its folder.
+
+    Raises `RepositoryError` when the file is not the one that was registered, or when another file already stands
+    under this number. Doing it twice changes nothing.
+    """
+    content = onnx.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    expected = _bare(model_version.onnx_digest)
+    if expected and digest != expected:
+        raise RepositoryError(
+            f"{onnx.name} of version {model_version.version} has digest {digest[:12]}, registered is {expected[:12]}.",
+            "Export the version again, or download it from the registry.",
+        )
+    name = detector_name(model_version.family, model_version.image_size)
+    target = settings.model_repository / name / str(model_version.version)
+    if target.exists():
+        if file_digest(target / ONNX_FILE) == digest:
+            return target
+        raise RepositoryError(
+            f"Version {model_version.version} of {name} is placed already, with another content.",
+            "A version is never changed: register the export as a new one.",
+        )
+    # Outside of the repository, so that Triton never sees it half written, and on the same file system.
+    incoming = state_folder(settings) / "incoming" / uuid.uuid4().hex
+    incoming.mkdir(parents=True)
+    try:
+        _write_synced(incoming / ONNX_FILE, content)
+        description = {
+            "name": model_version.name,
+            "version": model_version.version,
+            "run_id": model_version.run_id,
+            "dataset_version": model_version.dataset_version,
+            "onnx_digest": digest,
+            "classes": list(model_version.classes),
+            "thresholds": dict(model_version.thresholds),
+            "image_size": model_version.image_size,
+        }
+        _write_synced(incoming / DESCRIPTION_FILE, json.dumps(description, indent=1).encode())
+        if file_digest(incoming / ONNX_FILE) != digest:
+            raise RepositoryError(f"{name} version {model_version.version} was not written whole.", "Check the disk.")
+        write_config(settings, detector_config(name, model_version.image_size, settings.serving))
+        incoming.rename(target)
+        _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return target
+
+
+def remove_version(settings: Settings, model: str, version: int) -> bool:
+    """Take a version out of the repository; False when it was not there. Triton keeps it until the next load.
+
+    Raises `RepositoryError` when a route still names it.
+    """
+    for stage, route in read_routes(settings).items():
+        if (route.model, route.version) == (model, version):
+            raise RepositoryError(
+                f"Version {version} of {model} is served at {stage}.", "Route that stage to another version first."
+            )
+    folder = settings.model_repository / model / str(version)
+    if not folder.exists():
+        return False
+    leaving = state_folder(settings) / "incoming" / uuid.uuid4().hex
+    leaving.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(leaving)
+    shutil.rmtree(leaving)
+    return True
+
+
+def placed_versions(settings: Settings, model: str) -> list[int]:
+    """The versions of a model that lie in the repository, in order."""
+    folder = settings.model_repository / model
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def served_models(settings: Settings) -> list[str]:
+    """The detectors that lie in the repository with a version or more."""
+    if not settings.model_repository.is_dir():
+        return []
+    found = sorted(entry.name for entry in settings.model_repository.iterdir() if entry.name != FRONT)
+    return [name for name in found if placed_versions(settings, name)]
+
+
+def route_of(model_version: ModelVersion) -> Route:
+    """The route that serves a registered version."""
+    return Route(
+        model=detector_name(model_version.family, model_version.image_size),
+        version=model_version.version,
+        image_size=model_version.image_size,
+        classes=tuple(model_version.classes),
+        thresholds=dict(model_version.thresholds),
+    )
+
+
+def write_routes(settings: Settings, routes: Mapping[str, Route]) -> None:
+    """Say what each stage is answered by. The front follows within 0.2 s.
+
+    Raises `NotFound` when a route names a version that is not placed.
+    """
+    for stage, route in routes.items():
+        if route.version not in placed_versions(settings, route.model):
+            raise NotFound(
+                f"{stage} cannot be routed to {route.model} version {route.version}: it is not in the repository.",
+                "Place the version first.",
+            )
+    content = {"stages": {stage: asdict(route) for stage, route in routes.items()}}
+    _replace(routes_path(settings), json.dumps(content, indent=1).encode())
+
+
+def read_routes(settings: Settings) -> dict[str, Route]:
+    """The routes in force; empty when none were ever written. Raises `BadInput` when they cannot be read."""
+    try:
+        content = json.loads(routes_path(settings).read_text(encoding="utf-8"))
+        return {
+            stage: Route(
+                model=str(entry["model"]),
+                version=int(entry["version"]),
+                image_size=int(entry["image_size"]),
+                classes=tuple(entry["classes"]),
+                thresholds={name: float(value) for name, value in entry.get("thresholds", {}).items()},
+            )
+            for stage, entry in content["stages"].items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{routes_path(settings)} cannot be read: {error!r}.", "Run `its release reconcile` to write it again."
+        ) from error
+
+
+def write_config(settings: Settings, config: ModelConfig) -> bool:
+    """Write a model's `config.pbtxt`; False when it says the same already."""
+    return write_if_changed(settings.model_repository / config.name / "config.pbtxt", config.text().encode())
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Replace a file atomically, and only when its content differs."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+    return True
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bare(digest: str | None) -> str:
+    return (digest or "").removeprefix("sha256:")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    _write_synced(partial, content)
+    partial.replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

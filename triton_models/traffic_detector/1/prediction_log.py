@@ -1,0 +1,200 @@
+"""The log of predictions, kept off the path of the answer.
+
+What enters is one answered picture: a copy of it, the detector's own rows with their low scores, and whose they are.
+A thread of its own measures the picture, embeds it and writes the row. The queue is bounded in rows and in bytes; what
+does not fit is counted as lost, because a live answer must never wait for its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import picture
+from routing import Route
+from spool import Spool
+
+MOST_PICTURE_BYTES = 96 * 1024 * 1024
+LOW_SCORES = 50
+STOP_WITHIN_S = 4.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answered picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds."""
+
+    at: str
+    camera_id: str
+    purpose: str
+    route: Route
+    width: int
+    height: int
+    image: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.float32]
+    latency_ms: float
+
+
+class PredictionLog:
+    """A bounded queue and the thread that empties it."""
+
+    def __init__(self, spool: Spool, embedder: Embedder, most_rows: int) -> None:
+        self._spool = spool
+        self._embedder = embedder
+        self._queue: queue.Queue[Prediction | None] = queue.Queue(most_rows)
+        self._bytes = 0
+        self._lost: Counter[str] = Counter()
+        self._guard = threading.Lock()
+        self._stop_by = float("inf")
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def add(self, prediction: Prediction) -> None:
+        """Hand a prediction over. Returns at once; when there is no room the row is lost and counted."""
+        with self._guard:
+            if self._bytes + prediction.image.nbytes > MOST_PICTURE_BYTES:
+                self._lost["queue is full"] += 1
+                return
+            try:
+                self._queue.put_nowait(prediction)
+            except queue.Full:
+                self._lost["queue is full"] += 1
+                return
+            self._bytes += prediction.image.nbytes
+
+    def close(self) -> None:
+        """Write what is waiting, for at most `STOP_WITHIN_S`, and hand the file over."""
+        self._stop_by = time.monotonic() + STOP_WITHIN_S
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=STOP_WITHIN_S)
+        self._thread.join(STOP_WITHIN_S + 2)
+
+    def _run(self) -> None:
+        self._spool.adopt_orphans()
+        is_open = True
+        while is_open:
+            try:
+                item = self._queue.get(timeout=0.2)
+            except queue.Empty:
+                item = None
+            else:
+                is_open = item is not None
+            if item is not None:
+                with self._guard:
+                    self._bytes -= item.image.nbytes
+                if time.monotonic() > self._stop_by:
+                    self._count_lost("stopped before it was written", 1)
+                else:
+                    self._write(item)
+            with self._guard:
+                self._spool.lost += self._lost
+                self._lost.clear()
+            self._spool.flush(is_last=not is_open)
+
+    def _write(self, item: Prediction) -> None:
+        try:
+            row = row_of(item, self._embedder)
+        except Exception as error:  # noqa: BLE001  one odd picture must not end the log of all others
+            self._count_lost(f"{type(error).__name__}: {error}"[:200], 1)
+        else:
+            self._spool.append([row])
+
+    def _count_lost(self, reason: str, rows: int) -> None:
+        with self._guard:
+            self._lost[reason] += rows
+
+
+class Embedder:
+    """The frozen frame embedder beside the models, if it is there. Read again when the file changes."""
+
+    def __init__(self, path: Path, every_s: float) -> None:
+        self._path = path
+        self._every_s = every_s
+        self._identity: tuple[int, int] | None = None
+        self._session: Any = None
+        self._checked_at = float("-inf")
+        self._last: dict[tuple[str, str, int], float] = {}
+        self.digest = ""
+
+    def embed(self, item: Prediction) -> list[float] | None:
+        """The picture's vector, or None: no embedder, or this camera's last one is younger than `every_s`."""
+        self._refresh()
+        if self._session is None or not self._is_due(item):
+            return None
+        shape = self._session.get_inputs()[0].shape
+        stretched = cv2.resize(item.image, (int(shape[2]), int(shape[1])), interpolation=cv2.INTER_AREA)
+        vector = self._session.run(None, {self._session.get_inputs()[0].name: stretched[None]})[0][0]
+        return [round(float(value), 6) for value in vector]
+
+    def _is_due(self, item: Prediction) -> bool:
+        at = datetime.fromisoformat(item.at).timestamp()
+        key = (item.camera_id, item.purpose, item.route.version)
+        if abs(at - self._last.get(key, float("-inf"))) < self._every_s:
+            return False
+        self._last[key] = at
+        return True
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._checked_at < 1.0:
+            return
+        self._checked_at = now
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._session, self._identity, self.digest = None, None, ""
+            return
+        if (found.st_mtime_ns, found.st_ino) == self._identity:
+            return
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        content = self._path.read_bytes()
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.digest = hashlib.sha256(content).hexdigest()
+        self._identity = (found.st_mtime_ns, found.st_ino)
+
+
+def row_of(item: Prediction, embedder: Embedder | None) -> dict[str, Any]:
+    """The log row of one picture: counts, scores and sizes at the thresholds, low scores, figures, embedding."""
+    route = item.route
+    thresholds = np.asarray(route.thresholds, np.float32)
+    rows = item.rows
+    seen = rows[rows[:, 4] >= thresholds[rows[:, 5].astype(int)]]
+    classes = seen[:, 5].astype(int)
+    shares = (seen[:, 2] - seen[:, 0]) * (seen[:, 3] - seen[:, 1]) / float(item.width * item.height)
+    embedding = embedder.embed(item) if embedder else None
+    figures = {name: round(value, 5) for name, value in picture.figures(item.image).items()}
+    return {
+        "at": item.at,
+        "logged_at": datetime.now(UTC).isoformat(),
+        "camera_id": item.camera_id,
+        "model": route.model,
+        "version": route.version,
+        "stage": route.stage,
+        "purpose": item.purpose,
+        "width": item.width,
+        "height": item.height,
+        "counts": {name: int((classes == index).sum()) for index, name in enumerate(route.classes)},
+        "n": len(seen),
+        "mean_confidence": round(float(seen[:, 4].mean()), 5) if len(seen) else None,
+        "confidences": [round(float(score), 4) for score in rows[:LOW_SCORES, 4]],
+        "box_areas": [round(float(area) ** 0.5, 5) for area in np.clip(shares, 0, None)],
+        **figures,
+        "light": picture.light_of(figures),
+        "embedding": embedding,
+        "embedder": embedder.digest if embedder and embedding is not None else None,
+        "latency_ms": round(item.latency_ms, 3),
+    }
