@@ -1,0 +1,306 @@
+"""The data repository: git and DVC under `home/data`, one commit and tag a dataset version.
+
+Files go in, a commit comes out; a push is believed only when the remote has been read and its bytes hash to their
+names. DVC lives in an environment of its own, so it is called as a program. What a manifest says is the business of
+`dataset`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from its_platform.errors import BadInput, NotFound, PermanentError, ServerUnavailable
+from its_platform.settings import Settings
+from its_platform.telemetry import SILENT
+
+_REMOTE = "store"
+_TAG = "dataset/"
+_SHELF = "datasets"
+_CONFIGURATION = f"""[core]
+    remote = {_REMOTE}
+    analytics = false
+    check_update = false
+    autostage = false
+['remote "{_REMOTE}"']
+    url = ../../dvc-remote/files
+"""
+
+
+class DataRepositoryBroken(PermanentError):
+    """The data repository or its remote does not hold what it should."""
+
+
+def repository(settings: Settings) -> Path:
+    """Folder of the data repository."""
+    return settings.home.absolute() / "data"
+
+
+def remote(settings: Settings) -> Path:
+    """Folder that versions are pushed to."""
+    return settings.home.absolute() / "dvc-remote"
+
+
+def commit_version(settings: Settings, name: str, files: Mapping[str, bytes] | Path, message: str) -> str:
+    """Put a dataset version's files under `datasets/<name>`, commit and tag it, and give the commit.
+
+    files: bytes by relative path, or a folder to copy. The same files under the same name are the same version: no new
+    commit. Other files under a taken name raise `BadInput`, for a version never changes. Pushing is `push`.
+    """
+    contents = _read_files(files)
+    with _held(settings):
+        _ensure_repository(settings)
+        where = repository(settings)
+        known = _tagged_commit(settings, name)
+        if known is not None:
+            if _recorded(settings, name, known) != {path: _md5(data) for path, data in contents.items()}:
+                raise BadInput(
+                    f"The dataset version {name} exists and holds other files.", "Commit these under another name."
+                )
+            return known
+        folder = where / _SHELF / name
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, data in contents.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        _dvc(settings, "add", "--quiet", f"{_SHELF}/{name}")
+        _git(where, "add", "--", f"{_SHELF}/{name}.dvc", f"{_SHELF}/.gitignore")
+        # A run that was killed between commit and tag left the commit: there is nothing to add to it then.
+        if _git(where, "status", "--porcelain", "--", _SHELF):
+            _git(where, "commit", "--quiet", "-m", message or f"dataset {name}", "--", _SHELF)
+        _git(where, "tag", "-a", f"{_TAG}{name}", "-m", message or f"dataset {name}")
+        return _git(where, "rev-parse", "HEAD")
+
+
+def push(settings: Settings, name: str | None = None) -> int:
+    """Push all versions and prove it by reading the remote; how many files of `name` (or of all) were found there.
+
+    Raises `DataRepositoryBroken` naming the first file that the remote lacks or holds differently.
+    """
+    with _held(settings):
+        _ensure_repository(settings)
+        _dvc(settings, "push", "--quiet", "--all-tags", "--jobs", "4")
+        _git(repository(settings), "push", "--quiet", "--tags", "origin", "HEAD")
+        names = [name] if name is not None else list_versions(settings)
+        return sum(_prove(settings, one) for one in names)
+
+
+def checkout(settings: Settings, name: str, folder: Path) -> Path:
+    """Fetch a version from the remote into `folder`, which appears whole or not at all; bit for bit what was committed.
+
+    Nothing of the data repository but its remote is used. Raises `NotFound`, `DataRepositoryBroken`.
+    """
+    origin = remote(settings) / "git"
+    if not origin.is_dir():
+        raise NotFound("No dataset version was ever pushed.", "`its dataset build` makes and pushes one.")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty.", "Name an empty or a new folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".checkout-") as space:
+        clone = Path(space) / "clone"
+        try:
+            _git(Path(space), "clone", "--quiet", "--branch", f"{_TAG}{name}", str(origin), str(clone))
+        except DataRepositoryBroken as error:
+            raise NotFound(
+                f"The remote has no dataset version {name}.", "`its dataset list` shows those there are."
+            ) from error
+        _dvc(settings, "config", "--local", f"remote.{_REMOTE}.url", str(remote(settings) / "files"), where=clone)
+        _dvc(settings, "pull", "--quiet", f"{_SHELF}/{name}", where=clone)
+        fetched = clone / _SHELF / name
+        commit = _git(clone, "rev-parse", "HEAD")
+        wanted = _recorded(settings, name, commit)
+        found = {path: _md5(data) for path, data in _read_files(fetched).items()}
+        if found != wanted:
+            raise DataRepositoryBroken(f"What the remote gave for {name} is not what was committed.", "Push it again.")
+        if folder.exists():
+            folder.rmdir()
+        # DVC checks out read-only links into its cache; copies outlive the clone.
+        shutil.copytree(fetched, Path(space) / "whole", symlinks=False)
+        (Path(space) / "whole").rename(folder)
+    return folder
+
+
+def list_versions(settings: Settings) -> list[str]:
+    """Names of the committed versions, oldest first."""
+    if not (repository(settings) / ".git").is_dir():
+        return []
+    lines = _git(repository(settings), "tag", "--list", f"{_TAG}*", "--sort=creatordate").splitlines()
+    return [line.removeprefix(_TAG) for line in lines]
+
+
+def _prove(settings: Settings, name: str) -> int:
+    """Read every file of a version back from the remote."""
+    commit = _git_remote_commit(settings, name)
+    if commit != _tagged_commit(settings, name):
+        raise DataRepositoryBroken(f"The remote has no tag for {name}, or another one.", "Push again.")
+    top = _pointer(settings, name, commit)
+    recorded = _recorded(settings, name, commit)
+    for md5, what in [(top, f"{name}'s list of files"), *((md5, path) for path, md5 in recorded.items())]:
+        path = _object(remote(settings) / "files", md5)
+        if not path.is_file():
+            raise DataRepositoryBroken(f"The remote lacks {what} ({md5}).", "Push again.")
+        if _md5(path.read_bytes()) != md5.removesuffix(".dir"):
+            raise DataRepositoryBroken(f"The remote's copy of {what} is damaged.", f"Remove {path} and push again.")
+    return len(recorded)
+
+
+def _recorded(settings: Settings, name: str, commit: str) -> dict[str, str]:
+    """MD5 by path, as the commit records them through DVC's list of the folder."""
+    md5 = _pointer(settings, name, commit)
+    for store in (repository(settings) / ".dvc" / "cache", remote(settings) / "files"):
+        listing = _object(store, md5)
+        if listing.is_file():
+            return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
+    raise DataRepositoryBroken(f"DVC's list of the files of {name} is gone.", "Restore home/dvc-remote.")
+
+
+def _pointer(settings: Settings, name: str, commit: str) -> str:
+    """DVC's hash of the version's folder, from the pointer file in the commit."""
+    import yaml
+
+    where = repository(settings) if (repository(settings) / ".git").is_dir() else remote(settings) / "git"
+    pointer = yaml.safe_load(_git(where, "show", f"{commit}:{_SHELF}/{name}.dvc"))
+    return str(pointer["outs"][0]["md5"])
+
+
+def _object(store: Path, md5: str) -> Path:
+    return store / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _tagged_commit(settings: Settings, name: str) -> str | None:
+    where = repository(settings)
+    if not _git(where, "tag", "--list", f"{_TAG}{name}"):
+        return None
+    return _git(where, "rev-parse", f"{_TAG}{name}^{{commit}}")
+
+
+def _git_remote_commit(settings: Settings, name: str) -> str:
+    try:
+        return _git(remote(settings) / "git", "rev-parse", f"{_TAG}{name}^{{commit}}")
+    except DataRepositoryBroken as error:
+        raise DataRepositoryBroken(f"The remote has no tag for {name}.", "Push again.") from error
+
+
+def _read_files(files: Mapping[str, bytes] | Path) -> dict[str, bytes]:
+    if isinstance(files, Path):
+        contents = {
+            path.relative_to(files).as_posix(): path.read_bytes() for path in sorted(files.rglob("*")) if path.is_file()
+        }
+    else:
+        contents = dict(files)
+    for path in contents:
+        if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise BadInput(f"{path!r} cannot be a file of a dataset version.", "Use relative paths.")
+    if not contents:
+        raise BadInput("A dataset version without files cannot be committed.")
+    return contents
+
+
+@contextmanager
+def _held(settings: Settings) -> Iterator[None]:
+    """One writer at a time; DVC and git each fail, rather than wait, when two meet."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "data.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _ensure_repository(settings: Settings) -> None:
+    where, far = repository(settings), remote(settings)
+    program(settings)
+    if not (far / "git").is_dir():
+        far.mkdir(parents=True, exist_ok=True)
+        _git(far, "init", "--quiet", "--bare", "--initial-branch=main", "git.new")
+        (far / "git.new").rename(far / "git")
+    # The last step of making it; a killed one is begun again.
+    if (where / ".git" / "its-ready").exists():
+        # What a killed git or DVC left would keep the next one out; nobody else is here.
+        for stale in (
+            where / ".git" / "index.lock",
+            where / ".dvc" / "tmp" / "lock",
+            where / ".dvc" / "tmp" / "rwlock",
+        ):
+            stale.unlink(missing_ok=True)
+        return
+    where.mkdir(parents=True, exist_ok=True)
+    _git(where, "init", "--quiet", "--initial-branch=main")
+    for key, value in {
+        "user.name": "its-platform",
+        "user.email": "its-platform@localhost",
+        "commit.gpgsign": "false",
+        "tag.gpgsign": "false",
+        "core.autocrlf": "false",
+        "core.hooksPath": "/dev/null",
+    }.items():
+        _git(where, "config", key, value)
+    if not (where / ".dvc" / "config").is_file():
+        shutil.rmtree(where / ".dvc", ignore_errors=True)
+        _dvc(settings, "init", "--quiet")
+    # Written here rather than by five calls of DVC, each of which takes a second. Paths within the home folder are
+    # relative, so that it can be moved.
+    (where / ".dvc" / "config").write_text(_CONFIGURATION)
+    (where / _SHELF).mkdir(exist_ok=True)
+    (where / "README.md").write_text("Dataset versions; each is a tag `dataset/<name>`. Written by `its dataset`.\n")
+    _git(where, "add", "--all")
+    if _git(where, "status", "--porcelain"):
+        _git(where, "commit", "--quiet", "-m", "data repository")
+    if "origin" not in _git(where, "remote").split():
+        _git(where, "remote", "add", "origin", "../dvc-remote/git")
+    (where / ".git" / "its-ready").touch()
+
+
+def program(settings: Settings) -> Path:
+    """DVC's own program. Raises `ServerUnavailable` when its environment is missing."""
+    path = settings.environments / "dvc" / "bin" / "dvc"
+    if not path.is_file():
+        raise ServerUnavailable(f"DVC is not installed at {path.parent.parent}.", "Run `make install`.")
+    return path
+
+
+def _dvc(settings: Settings, *words: str, where: Path | None = None) -> str:
+    return _run([str(program(settings)), *words], where or repository(settings), settings)
+
+
+def _git(where: Path, *words: str) -> str:
+    return _run(["git", "-c", "safe.directory=*", *words], where, None)
+
+
+def _run(command: list[str], where: Path, settings: Settings | None) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
+    # Neither a person's own git configuration nor the checkout around the home folder has a say here.
+    environment |= {**SILENT, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_TERMINAL_PROMPT": "0"}
+    environment |= {"GIT_CEILING_DIRECTORIES": str(where.parent), "DVC_NO_ANALYTICS": "1", "LC_ALL": "C.UTF-8"}
+    if settings is not None:
+        # DVC keeps a site cache and its configuration in the home of whoever runs it, unless told otherwise.
+        environment["DVC_SITE_CACHE_DIR"] = str(settings.home.absolute() / "dvc-site")
+        environment["DVC_GLOBAL_CONFIG_DIR"] = str(settings.home.absolute() / "dvc-site" / "global")
+        environment["DVC_SYSTEM_CONFIG_DIR"] = str(settings.home.absolute() / "dvc-site" / "system")
+    try:
+        done = subprocess.run(
+            command, cwd=where, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=600, check=False,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise ServerUnavailable(f"{command[0]} is not installed.", "Install git and run `make install`.") from error
+    except subprocess.TimeoutExpired as error:
+        raise ServerUnavailable(f"`{Path(command[0]).name} {command[-1]}` took more than ten minutes.") from error
+    if done.returncode != 0:
+        told = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]
+        what = " ".join([Path(command[0]).name, *command[1:]])
+        raise DataRepositoryBroken(
+            f"`{what}` failed in {where}: {told[0] if told else 'no word from it'}", "`its doctor` looks further."
+        )
+    return done.stdout.strip()
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
