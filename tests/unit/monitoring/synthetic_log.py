@@ -63,14 +63,18 @@ def rows(
                     "noise": 3.0 + 0.1 * rng.normal() + 0.5 * shift,
                     "overexposed": abs(0.01 * rng.normal()),
                     "underexposed": 0.0,
-                    "embedding": list(base + 0.2 * rng.normal(size=16) + 0.15 * slow[i] * direction + shift * direction),
+                    "embedding": list(
+                        base + 0.2 * rng.normal(size=16) + 0.15 * slow[i] * direction + shift * direction
+                    ),
                     "embedder": EMBEDDER,
                 }
             )
     return pd.DataFrame(found)
 
 
-def held_out(rng: np.random.Generator, blocks: int = 4, per_block: int = 8, every_s: float = 2.0, **how: object) -> pd.DataFrame:
+def held_out(
+    rng: np.random.Generator, blocks: int = 4, per_block: int = 8, every_s: float = 2.0, **how: object
+) -> pd.DataFrame:
     """Reference rows: held-out blocks of time, scattered over an hour of footage."""
     starts = np.sort(rng.choice(60, blocks, replace=False)) * 60.0
     seconds = np.concatenate([start + np.arange(per_block) * every_s for start in starts])
