@@ -81,7 +81,9 @@ bench: install  ## measure, and fail where a floor fails
 	@$(BIN)/python benchmarks/run.py
 
 screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
-	@$(BIN)/python -m pytest tests/e2e/test_screens.py -m screens
+	@$(BIN)/its up
+	@ITS_SCREENS_HOME=$${ITS_HOME:-.its} $(BIN)/python -m pytest tests/e2e/test_screens.py
+	@echo "pictures: $${ITS_HOME:-.its}/screens"
 
 docs: install .venv/.dev  ## check that the documents name every command and setting
 	@$(BIN)/python -m pytest tests/conventions

@@ -1,0 +1,74 @@
+"""Drives headless Chromium over the pages that `its up` serves, checks what they say, and saves pictures of them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from its_platform.settings import Settings
+
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A page, the texts that have to stand on it, and the name of its picture."""
+
+    name: str
+    address: str
+    texts: tuple[str, ...]
+
+
+def screens_of(settings: Settings) -> list[Screen]:
+    dagster = f"http://{settings.host}:{settings.ports.dagster}"
+    mlflow = f"http://{settings.host}:{settings.ports.mlflow}"
+    evidently = f"http://{settings.host}:{settings.ports.evidently}"
+    return [
+        Screen("dagster-assets", f"{dagster}/asset-groups", ("drift_report", "production_release", "raw_frames")),
+        Screen("dagster-candidate", f"{dagster}/assets/candidate_model", ("candidate_model", "by slice")),
+        Screen("dagster-drift", f"{dagster}/assets/drift_report", ("drift_report", "verdict")),
+        Screen("dagster-gates", f"{dagster}/assets/staged_release?view=checks", ("gates_are_passed",)),
+        Screen("dagster-runs", f"{dagster}/runs", ("learn", "watch", "ingest")),
+        Screen("mlflow-models", f"{mlflow}/#/models", ("traffic-detector",)),
+        Screen("mlflow-versions", f"{mlflow}/#/models/traffic-detector", ("Version 2", "production")),
+        Screen("evidently", evidently, ("traffic_detector",)),
+        Screen("report", (settings.home / "demo" / "report.html").as_uri(), ("The loop closed", "Drift", "Timeline")),
+    ]
+
+
+def find_chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def shoot(settings: Settings, folder: Path) -> dict[str, list[str]]:
+    """Save one picture a screen; returns the texts that were missing, by screen."""
+    from playwright.sync_api import TimeoutError as Late
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    missing: dict[str, list[str]] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(QUIET))
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        for screen in screens_of(settings):
+            page.goto(screen.address, wait_until="domcontentloaded")
+            absent = []
+            for text in screen.texts:
+                try:
+                    page.get_by_text(text).first.wait_for(state="attached", timeout=30_000)
+                except Late:
+                    absent.append(text)
+            page.wait_for_timeout(1_500)  # pictures inside the page are drawn after its text
+            page.screenshot(path=folder / f"{screen.name}.png", full_page=screen.name == "report")
+            missing[screen.name] = absent
+        browser.close()
+    return missing

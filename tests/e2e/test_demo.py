@@ -1,0 +1,69 @@
+"""The loop closes, also when it is killed at each of its steps, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import psutil
+import pytest
+from e2e.checkout import ROOT, Checkout, run_killed_at_each_step
+
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1500)]
+
+STEPS = [
+    "services",
+    "cameras",
+    "day frames",
+    "first model",
+    "live day",
+    "nightfall",
+    "live night",
+    "retraining",
+    "live night again",
+    "scores",
+    "report",
+]
+
+
+@pytest.fixture(scope="module")
+def summary(tiny: Checkout) -> dict:
+    killed = run_killed_at_each_step(tiny, tiny.home.parent / "progress.jsonl")
+    assert killed == STEPS
+    return json.loads((tiny.home / "demo" / "summary.json").read_text("utf-8"))
+
+
+def test_a_demo_killed_at_each_step_finishes_with_nothing_there_twice(summary: dict):
+    assert summary["duplicates"] == {"frames": 0, "predictions": 0, "models": 0}
+    assert [version["name"] for version in summary["dataset_versions"]] == ["v1", "v2"]
+    assert len(summary["model_versions"]) == 2
+
+
+def test_drift_started_the_retraining_whose_model_is_served(summary: dict):
+    assert summary["retrain_run_id"]
+    assert summary["drift"]["before"] > summary["drift"]["threshold_before"]
+    assert summary["served_versions"]["production"] == summary["model_versions"][-1]["version"]
+
+
+def test_the_summary_keeps_to_its_schema(summary: dict):
+    import jsonschema
+
+    jsonschema.validate(summary, json.loads((ROOT / "docs" / "schemas" / "demo-summary.json").read_text("utf-8")))
+
+
+def test_the_report_is_one_page_that_asks_for_nothing_from_outside(summary: dict, tiny: Checkout):
+    page = (tiny.home / "demo" / "report.html").read_text("utf-8")
+    assert "The loop closed" in page
+    assert page.count("data:image/png;base64,") >= 5
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_down_leaves_no_process_behind(summary: dict, tiny: Checkout):
+    assert tiny.its("down").returncode == 0
+    ours = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline", "pid"])
+        if process.info["pid"] != os.getpid() and str(tiny.home) in " ".join(process.info["cmdline"] or [])
+    ]
+    assert ours == []
