@@ -1,4 +1,4 @@
-"""What every test may ask for: settings in a folder of its own, and real stores on a PostgreSQL that the session shares."""
+"""What every test may ask for: settings in a folder of its own, real stores on a PostgreSQL that the session shares."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
-from its_platform.errors import ItsError
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.telemetry import silence_tools
@@ -69,19 +70,15 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from its_platform.stores.postgres import start_postgres, stop_postgres
 
     home = load_settings(home=tmp_path_factory.mktemp("postgres"))
+    start_postgres(home)
     try:
-        start_postgres(home)
-    except ItsError as error:
-        if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(f"PostgreSQL is missing: {error}")
-    base = database_url(home, "")
-    template = load_settings(home=home.home, database_url=base.replace("/?", "/template?"))
-    migrate(Database(template).engine)
-    dispose_engines()
-    yield base
-    dispose_engines()
-    stop_postgres(home)
+        base = database_url(home, "postgres")
+        migrate(Database(load_settings(home=home.home, database_url=_prefixed(base, "template"))).engine)
+        dispose_engines()
+        yield base
+    finally:
+        dispose_engines()
+        stop_postgres(home)
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +87,7 @@ def mlflow_template(postgres_server: str, tmp_path_factory: pytest.TempPathFacto
     from its_platform.stores.database import dispose_engines
     from its_platform.stores.registry import prepare_mlflow
 
-    address = postgres_server.replace("/?", "/template?")
+    address = _prefixed(postgres_server, "template")
     prepare_mlflow(load_settings(home=tmp_path_factory.mktemp("mlflow"), database_url=address))
     _release_mlflow()
     dispose_engines()
@@ -102,13 +99,12 @@ def stores(settings: Settings, postgres_server: str) -> Iterator[Stores]:
     """Real stores with fresh databases. MLflow's tables are made when first asked for; `registry` has them quicker."""
     from its_platform.stores.database import create_database, dispose_engines
 
-    address = postgres_server.replace("/?", f"/t{uuid.uuid4().hex[:10]}?")
-    own = settings.model_copy(update={"database_url": address})
+    own = settings.model_copy(update={"database_url": _prefixed(postgres_server, f"t{uuid.uuid4().hex[:10]}")})
     create_database(own, "its", template="template_its")
     yield open_stores(own)
     dispose_engines()
     _release_mlflow()
-    _drop_databases(own)
+    _drop_databases(postgres_server, own)
 
 
 @pytest.fixture
@@ -142,14 +138,16 @@ def _release_mlflow() -> None:
                 engine.dispose()
 
 
-def _drop_databases(settings: Settings) -> None:
-    import sqlalchemy as sa
+def _prefixed(base: str, prefix: str) -> str:
+    """The server's address with a prefix for the names of its databases."""
+    return make_url(base).set(database=prefix).render_as_string(hide_password=False)
 
+
+def _drop_databases(base: str, settings: Settings) -> None:
     from its_platform.stores.database import database_url
 
-    engine = sa.create_engine(settings.database_url.rsplit("/", 1)[0] + "/postgres?" + settings.database_url.rsplit("?", 1)[1]) # noqa
+    engine = sa.create_engine(base, poolclass=sa.NullPool)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for name in ("its", "dagster", "mlflow"):
-            full = sa.make_url(database_url(settings, name)).database
+            full = make_url(database_url(settings, name)).database
             connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{full}" WITH (FORCE)'))
-    engine.dispose()

@@ -63,7 +63,8 @@ def _address(settings: Settings, name: str) -> URL:
         ) from error
     if base.get_backend_name() != "postgresql":
         raise BadInput(f"The database is to be PostgreSQL, not {base.get_backend_name()}.", "Set ITS_DATABASE_URL.")
-    full = name if base.database in {None, "", "postgres"} else f"{base.database}_{name}"
+    # `postgres` is the server's own database, from where the others are made.
+    full = name if name == "postgres" or base.database in {None, "", "postgres"} else f"{base.database}_{name}"
     # SQLAlchemy 2.1 would take the bare scheme for psycopg 3.
     return base.set(drivername="postgresql+psycopg2", database=full)
 
@@ -173,7 +174,7 @@ def create_database(settings: Settings, name: DatabaseName | str, template: str 
     """Make one of the databases unless it is there; whether it was made now."""
     address = _address(settings, name)
     server = sa.create_engine(
-        address.set(database="postgres"), poolclass=sa.NullPool, creator=_connector(settings, "postgres")
+        _address(settings, "postgres"), poolclass=sa.NullPool, creator=_connector(settings, "postgres")
     )
     quoted = server.dialect.identifier_preparer.quote_identifier
     with _translated(settings), server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

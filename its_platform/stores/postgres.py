@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -222,11 +223,13 @@ def _prepare_socket_folder(settings: Settings, user: str | None) -> Path:
 
 
 def _call(command: list[str | Path], user: str | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    # Our own groups would come along, and folders that admit others but not our group would keep the server out.
+    identity: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
     # Files, not pipes: the server inherits what pg_ctl was given and would keep a pipe open for ever.
     with tempfile.TemporaryFile("w+") as words:
         try:
             code = subprocess.run(
-                command, user=user, cwd="/", stdin=subprocess.DEVNULL, stdout=words, stderr=words, timeout=timeout_s,
+                command, **identity, cwd="/", stdin=subprocess.DEVNULL, stdout=words, stderr=words, timeout=timeout_s,
                 check=False,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
