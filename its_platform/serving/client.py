@@ -266,6 +266,9 @@ def _problem(error: Any, address: str, allowed_s: float) -> ServerUnavailable | 
         if "connect" in message.lower() or "transport" in message.lower() or "socket" in message.lower():
             return ServerUnavailable(f"No Triton answers at {address}.", hint)
         return ServerUnavailable(f"Triton at {address} cannot answer now: {message}", hint)
+    if f"unknown model: '{FRONT}'" in message:
+        # It is being loaded anew, or was never loaded.
+        return ServerUnavailable(f"Triton at {address} has no front loaded: {message}", hint)
     if "CANCELLED" in status or "not healthy" in message or "Stub process" in message:
         return ServerUnavailable(f"An instance in Triton has died: {message}", hint)
     return ModelRefused(f"Triton refused: {message}", "See `its serving status` for what is served.")

@@ -7,6 +7,9 @@ calling itself ready while each request to it fails. Starting and stopping the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -17,12 +20,14 @@ import numpy as np
 from its_platform.errors import ItsError, ServerUnavailable
 from its_platform.serving.client import DetectorClient
 from its_platform.serving.config import FRONT
-from its_platform.serving.repository import read_routes
+from its_platform.serving.processes import is_alive, running, stubs
+from its_platform.serving.repository import ONNX_FILE, read_routes
 from its_platform.settings import Settings
 
 # Triton hands a request to any idle instance; this many at once reach every one.
 REQUESTS_AN_INSTANCE = 3
 PROBE_DEADLINE_S = 5.0
+LAST_REQUESTS_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ async def _probe(settings: Settings) -> list[ProbeResult]:
         for (model, version, size), names in stages.items():
             picture = np.full((1, size, size, 3), 114, np.uint8)
             ask = [client.infer_detector(model, version, picture) for _ in range(_requests(settings.serving.instances))]
-            results.append(await _judge(model, version, tuple(names), ask))
+            results.append(await _judge(settings, model, version, tuple(names), ask))
     return results
 
 
@@ -94,15 +99,16 @@ async def _probe_front(settings: Settings, client: DetectorClient, stages: list[
         client.detect(picture, "probe", stage=stages[index % len(stages)] if stages else None, purpose="probe")
         for index in range(_requests(settings.serving.front_instances))
     ]
-    result = await _judge(FRONT, None, tuple(stages), ask)
+    result = await _judge(settings, FRONT, None, tuple(stages), ask)
     if not stages and "no detector is served" in result.problem:
         # With nothing released yet, a refusal in words is what a living front answers.
-        return ProbeResult(FRONT, None, (), True, 0, result.asked, None)
+        missing = _missing_instances(settings, FRONT, 1)
+        return ProbeResult(FRONT, None, (), not missing, 0, result.asked, None, missing)
     return result
 
 
 async def _judge(
-    model: str, version: int | None, stages: tuple[str, ...], asked: list[Coroutine[Any, Any, Any]]
+    settings: Settings, model: str, version: int | None, stages: tuple[str, ...], asked: list[Coroutine[Any, Any, Any]]
 ) -> ProbeResult:
     started = time.monotonic()
     answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -112,38 +118,63 @@ async def _judge(
         if not isinstance(problem, ItsError):
             raise problem
     told = problems[0].message if problems and isinstance(problems[0], ItsError) else ""
-    return ProbeResult(model, version, stages, not problems, len(problems), len(answers), elapsed_ms, told)
+    told = told or _missing_instances(settings, model, version or 1)
+    return ProbeResult(model, version, stages, not told, len(problems), len(answers), elapsed_ms, told)
+
+
+def _missing_instances(settings: Settings, model: str, version: int) -> str:
+    """What is missing, in words. Under traffic a dead instance holds someone else's request and is not reached."""
+    if running(settings) is None:
+        return ""
+    expected = settings.serving.front_instances if model == FRONT else settings.serving.instances
+    living = sum(1 for stub in stubs(settings) if (stub.model, stub.version) == (model, version))
+    return f"{living} of {expected} instances live" if living < expected else ""
 
 
 async def _revive(settings: Settings) -> list[str]:
     before = await _probe(settings)
-    # A front fails with the detector behind it; it is loaded anew only when it is the front that is dead.
-    sick = [result for result in before if not result.is_healthy and result.model != FRONT]
-    names = sorted({result.model for result in sick}) or [result.model for result in before if not result.is_healthy]
-    if not names:
-        return []
-    async with DetectorClient(settings) as client:
-        for name in names:
-            await _load_anew(client, name)
-    after = await _probe(settings)
-    still = [result for result in after if not result.is_healthy]
-    if still and {result.model for result in still} != set(names):
-        # The detectors answer again; a front that does not is dead itself.
-        async with DetectorClient(settings) as client:
-            await _load_anew(client, FRONT)
-        names.append(FRONT)
+    if before[0].problem.startswith("No Triton"):
+        raise ServerUnavailable(before[0].problem, "Start it with `its up`.")
+    revived: list[str] = []
+    # A front fails with the detector behind it, so the detectors are mended first and the front is asked again.
+    for result in [result for result in before[1:] if not result.is_healthy]:
+        await _load_anew(settings, result.model, result.version or 1)
+        revived.append(result.model)
+    if revived:
+        before = await _probe(settings)
+    if not before[0].is_healthy:
+        await _load_anew(settings, FRONT, 1)
+        revived.append(FRONT)
+    if revived:
         still = [result for result in await _probe(settings) if not result.is_healthy]
-    if still:
-        raise ServerUnavailable(
-            f"{still[0].model} does not answer after it was loaded anew: {still[0].problem}",
-            "Restart Triton: `its serving stop`, `its serving start`.",
-        )
-    return names
+        if still:
+            raise ServerUnavailable(
+                f"{still[0].model} does not answer after it was loaded anew: {still[0].problem}",
+                "Restart Triton: `its serving stop`, `its serving start`.",
+            )
+    return revived
 
 
-async def _load_anew(client: DetectorClient, model: str) -> None:
-    await client.unload(model)
-    await client.load(model)
+async def _load_anew(settings: Settings, model: str, version: int) -> None:
+    """Load a version again beside itself: the instances that still live serve until the new ones are ready.
+
+    A version whose file is gone can only be unloaded and loaded. Triton never lets go of the living neighbours of a
+    dead instance, so they are ended here once the new ones answer.
+    """
+    old = [stub for stub in stubs(settings) if (stub.model, stub.version) == (model, version)]
+    file = settings.model_repository / model / str(version) / ("model.py" if model == FRONT else ONNX_FILE)
+    async with DetectorClient(settings) as client:
+        if file.is_file():
+            # Triton reads a newer time as a changed version.
+            os.utime(file)
+        else:
+            await client.unload(model)
+        await client.load(model)
+    await asyncio.sleep(settings.serving.spool_flush_s + LAST_REQUESTS_S)
+    for stub in old:
+        if is_alive(stub.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stub.pid, signal.SIGKILL)
 
 
 def _requests(instances: int) -> int:

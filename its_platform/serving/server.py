@@ -15,13 +15,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.serving.config import FRONT
 from its_platform.serving.health import probe, revive, wait_ready
+from its_platform.serving.processes import STUB, TritonProcess, is_alive, running, stubs
 from its_platform.serving.repository import SOURCES, prepare_repository, read_routes, state_folder, write_if_changed
 from its_platform.settings import Settings
 
@@ -38,17 +38,8 @@ __all__ = [
 ]
 
 STOP_WITHIN_S = 20.0
-STUB = "triton_python_backend_stub"
 # What a surrounding shell may carry that would send the stub's interpreter to other packages.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
-
-
-@dataclass(frozen=True)
-class TritonProcess:
-    """A running server, as `start_triton` left it or `running` found it."""
-
-    pid: int
-    log: Path
 
 
 @dataclass(frozen=True)
@@ -165,55 +156,12 @@ def stop_triton(settings: Settings, within_s: float = STOP_WITHIN_S) -> bool:
     return found is not None
 
 
-def running(settings: Settings) -> TritonProcess | None:
-    """The server of this home, whoever started it; None when there is none."""
-    repository = f"--model-repository={settings.model_repository}"
-    for pid, arguments in _processes():
-        if arguments[0].endswith("/tritonserver") and repository in arguments:
-            return TritonProcess(pid, settings.logs / "triton.log")
-    return None
-
-
-def stubs(settings: Settings) -> dict[int, str]:
-    """The stub processes of this home: process id to the model that each runs."""
-    binary = str(state_folder(settings) / "backends" / "python" / STUB)
-    found = {}
-    for pid, arguments in _processes():
-        if arguments[0] == binary and len(arguments) > 1:
-            found[pid] = _model_of(settings, arguments)
-    return found
-
-
-def _model_of(settings: Settings, arguments: list[str]) -> str:
-    for argument in arguments[1:]:
-        with contextlib.suppress(ValueError):
-            return Path(argument).relative_to(settings.model_repository).parts[0]
-    return arguments[-1]
-
-
-def _processes() -> Iterator[tuple[int, list[str]]]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                if arguments[0] and _is_alive(int(entry.name)):
-                    yield int(entry.name), arguments
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state != "Z"
-
-
 def _wait_gone(pid: int, within_s: float) -> bool:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        if not _is_alive(pid):
+        if not is_alive(pid):
             return True
         time.sleep(0.1)
     return False
@@ -221,9 +169,9 @@ def _wait_gone(pid: int, within_s: float) -> bool:
 
 def _clear_remains(settings: Settings) -> None:
     """Stubs whose server is gone ignore a polite signal, and a killed server leaves its shared memory behind."""
-    for pid in stubs(settings):
+    for stub in stubs(settings):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(stub.pid, signal.SIGKILL)
     for region in Path("/dev/shm").glob(f"{shared_memory_prefix(settings)}*"):
         region.unlink(missing_ok=True)
 

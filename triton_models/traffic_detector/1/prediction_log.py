@@ -163,7 +163,8 @@ class Embedder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         content = self._path.read_bytes()
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.digest = hashlib.sha256(content).hexdigest()
+        named = self._session.get_modelmeta().custom_metadata_map.get("digest")
+        self.digest = named or hashlib.sha256(content).hexdigest()
         self._identity = (found.st_mtime_ns, found.st_ino)
 
 
