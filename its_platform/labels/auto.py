@@ -1,0 +1,85 @@
+"""Labels from a detector: boxes of origin `model`, unreviewed, which may teach if asked for and never judge.
+
+The detector enters as a callable, because the model stage lies above this one. How it was trained or loaded
+does not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from its_platform.detections import Detections
+from its_platform.frames import load_image
+from its_platform.labels.labelling import Box, FrameLabels, LabelResult
+from its_platform.labels.store import add_labels
+from its_platform.stores import Stores
+from its_platform.telemetry import Progress, no_progress
+
+Image = npt.NDArray[np.uint8]
+Detect = Callable[[Sequence[Image]], Sequence[Detections]]
+
+
+def auto_label(
+    stores: Stores,
+    frame_hashes: Sequence[str],
+    detect: Detect,
+    classes: Sequence[str],
+    confidence: float = 0.25,
+    source: str = "detector",
+    batch: int = 8,
+    progress: Progress = no_progress,
+) -> LabelResult:
+    """Run the detector over frames and store its boxes of at least `confidence`.
+
+    `detect` takes RGB uint8 `[H,W,3]` pictures and answers with one `Detections` for each; `classes` are its
+    class names by id; `source` names it (a digest of the weights).
+    """
+    made: list[FrameLabels] = []
+    for start in range(0, len(frame_hashes), batch):
+        hashes = frame_hashes[start : start + batch]
+        images = [load_image(stores, frame_hash) for frame_hash in hashes]
+        for frame_hash, image, found in zip(hashes, images, detect(images), strict=True):
+            made.append(_labels(frame_hash, image, found.above(confidence), tuple(classes), source))
+        progress("auto-label", min(start + batch, len(frame_hashes)), len(frame_hashes))
+    return add_labels(stores, made)
+
+
+def _labels(frame_hash: str, image: Image, found: Detections, classes: tuple[str, ...], source: str) -> FrameLabels:
+    """A detector's boxes reach over the border and may be slivers there; that is no fault of the frame."""
+    height, width = image.shape[:2]
+    boxes = []
+    for (x1, y1, x2, y2), confidence, class_id in zip(found.boxes, found.confidence, found.class_id, strict=True):
+        x1, y1, x2, y2 = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+        if x2 - x1 >= 1 and y2 - y1 >= 1 and 0 <= class_id < len(classes):
+            corners = (float(x1), float(y1), float(x2), float(y2))
+            boxes.append(Box(classes[class_id], *corners, "model", "unreviewed", float(confidence)))
+    return FrameLabels(frame_hash, tuple(boxes), classes, source=source, review="unreviewed")
+
+
+def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[str, ...]]:
+    """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU."""
+    from ultralytics import YOLO
+
+    model = YOLO(str(weights), task="detect")
+
+    def detect(images: Sequence[Image]) -> list[Detections]:
+        # Ultralytics reads an array as BGR.
+        pictures = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+        found = []
+        for picture in pictures:
+            boxes = model.predict(picture, imgsz=size, conf=0.05, verbose=False)[0].boxes.cpu()
+            found.append(
+                Detections(
+                    boxes.xyxy.numpy().astype(np.float32),
+                    boxes.conf.numpy().astype(np.float32),
+                    boxes.cls.numpy().astype(np.int32),
+                )
+            )
+        return found
+
+    names = model.names
+    return detect, tuple(names[index] for index in sorted(names))

@@ -1,0 +1,76 @@
+"""Which stored frame a label file speaks of: by the content of the picture beside it, else by its file name.
+
+Pure but for reading the pictures of a folder; a table of frames enters, an answer for each name leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class FrameKey:
+    """What a label file's boxes are turned into pixels with."""
+
+    frame_hash: str
+    width: int
+    height: int
+
+
+def stem_of(source: str) -> str:
+    """The file's stem from a frame's `source`, which is a path, a `folder#file` or an address."""
+    return PurePosixPath(re.split(r"[#|]", source)[-1].split("?")[0].replace("\\", "/")).stem
+
+
+class FrameLookup:
+    """Finds frames by picture content or file stem. `frames`: columns frame_hash, source, width, height."""
+
+    def __init__(self, frames: pd.DataFrame) -> None:
+        self._by_hash: dict[str, FrameKey] = {}
+        self._by_stem: dict[str, list[FrameKey]] = {}
+        columns = ("frame_hash", "source", "width", "height")
+        for frame_hash, source, width, height in zip(*(frames[name] for name in columns), strict=True):
+            if frame_hash in self._by_hash:
+                continue
+            key = FrameKey(str(frame_hash), int(width), int(height))
+            self._by_hash[key.frame_hash] = key
+            self._by_stem.setdefault(stem_of(str(source)), []).append(key)
+
+    def find(self, stem: str, picture: Path | None = None) -> FrameKey | str:
+        """The frame, or one clause that says why there is none."""
+        if picture is not None:
+            key = self._by_hash.get(hashlib.sha256(picture.read_bytes()).hexdigest())
+            if key is not None:
+                return key
+        if stem in self._by_hash:
+            return self._by_hash[stem]
+        found = self._by_stem.get(stem, [])
+        if len(found) == 1:
+            return found[0]
+        return f"{len(found)} frames have this file name" if found else "there is no such frame"
+
+
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """Each picture below `folder/images` (or `folder` itself) by its stem."""
+    root = folder / "images" if (folder / "images").is_dir() else folder
+    return {path.stem: path for path in sorted(root.rglob("*")) if path.suffix.lower() in PICTURES}
+
+
+def names_of(frames: pd.DataFrame, frame_hashes: Iterable[str]) -> dict[str, str]:
+    """A file stem for each frame: the one it came with where that is its alone, else its hash."""
+    columns = ("frame_hash", "source")
+    sources = {str(h): str(s) for h, s in zip(*(frames[name] for name in columns), strict=True)}
+    wanted = list(frame_hashes)
+    stems = {h: stem_of(sources.get(h, "")) for h in wanted}
+    alone: dict[str, int] = {}
+    for stem in stems.values():
+        alone[stem] = alone.get(stem, 0) + 1
+    return {h: stem if stem and alone[stem] == 1 else h for h, stem in stems.items()}
