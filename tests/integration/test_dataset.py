@@ -1,0 +1,239 @@
+"""Dataset versions on the real stores: PostgreSQL, Delta tables, git and DVC."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from its_platform.dataset import (
+    DatasetRequest,
+    NoReviewedLabels,
+    build_dataset,
+    current_golden,
+    golden_manifest,
+    latest,
+    load_manifest,
+    materialise_yolo,
+    record_use,
+    sample_window,
+)
+from its_platform.dataset.build import TooFewBlocks
+from its_platform.dataset.selection import place_of
+from its_platform.dataset.splits import JUDGES, Spacing, guard_breaches
+from its_platform.dataset.versions import DatasetDamaged
+from its_platform.stores import Stores
+from its_platform.stores import versions as repository
+
+pytestmark = pytest.mark.services
+DAY = tuple(range(0, 600, 5))
+
+
+def _load(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / "unit" / "dataset" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"tests_dataset_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+footage = _load("footage")
+CLASSES = footage.CLASSES
+
+
+@pytest.fixture
+def day(stores: Stores) -> Stores:
+    for camera in ("bridge", "junction"):
+        footage.label(stores, footage.add_frames(stores, camera, DAY))
+    return stores
+
+
+def splits(stores: Stores, name: str) -> dict[str, str]:
+    table = load_manifest(stores, name)
+    return dict(zip(table["frame_hash"], table["split"], strict=True))
+
+
+def test_a_version_has_every_split_of_every_camera_and_leaks_nothing(day: Stores) -> None:
+    made = build_dataset(day, DatasetRequest(CLASSES))
+    table = load_manifest(day, made.name)
+    assert (made.name, made.golden, made.previous) == ("v1", 1, None)
+    assert {(row.camera_id, row.split) for row in table.itertuples()} == {
+        (camera, split) for camera in ("bridge", "junction") for split in ("train", "val", "test", "golden")
+    }
+    assert table["frame_hash"].is_unique
+    assert table.groupby("block")["split"].nunique().max() == 1
+    rows = table.to_dict("records")
+    spacing = Spacing(60, 2, 10, 1)
+    assert guard_breaches([place_of(row) for row in rows], splits(day, "v1"), spacing) == []
+    assert made.counts == table["split"].value_counts().to_dict()
+    assert set(made.boxes.values()) == {2 * number for number in made.counts.values()}
+
+
+def test_the_same_request_and_content_give_the_same_version(day: Stores) -> None:
+    first = build_dataset(day, DatasetRequest(CLASSES))
+    again = build_dataset(day, DatasetRequest(CLASSES))
+    assert first.is_new
+    assert not again.is_new
+    assert again == first
+    assert latest(day) == first
+
+
+def test_an_extension_moves_no_frame_and_keeps_the_golden_set(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    before = splits(day, "v1")
+    more = footage.add_frames(day, "bridge", range(600, 1200, 5))
+    footage.label(day, more)
+    second = build_dataset(day, DatasetRequest(CLASSES, previous="v1"))
+    after = splits(day, "v2")
+    assert {frame: after[frame] for frame in before} == before
+    assert second.golden == 1
+    assert set(after) & set(more)
+    assert {frame for frame, split in after.items() if split == "golden"} == {
+        frame for frame, split in before.items() if split == "golden"
+    }
+
+
+def test_a_drifted_window_grows_the_golden_set_by_its_slice(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    before = splits(day, "v1")
+    since, until = footage.START + timedelta(hours=12), footage.START + timedelta(hours=13)
+    night = [
+        frame
+        for camera in ("bridge", "junction")
+        for frame in footage.add_frames(day, camera, range(0, 900, 5), light="night", weather="fog", start=since)
+    ]
+    drawn = sample_window(day, since, until, n=120)
+    assert len(drawn) == 120
+    assert drawn == sample_window(day, since, until, n=120)
+    request = DatasetRequest(CLASSES, previous="v1", window=(since, until), sample=tuple(drawn))
+    with pytest.raises(NoReviewedLabels):
+        build_dataset(day, request)
+    footage.label(day, drawn)
+    made = build_dataset(day, request)
+    after = splits(day, made.name)
+    assert {frame: after[frame] for frame in before} == before
+    assert made.golden == 2
+    golden = current_golden(day, CLASSES)
+    assert golden is not None
+    assert golden.slice_names == ("day", "night+fog")
+    grown = golden_manifest(day, 2)
+    assert set(golden_manifest(day, 1)["frame_hash"]) < set(grown["frame_hash"])
+    new = {frame: split for frame, split in after.items() if frame not in before}
+    assert set(new) <= set(drawn) <= set(night)
+    judging = sum(split in ("golden", "test") for split in new.values()) / len(new)
+    assert 0.25 <= judging <= 0.55
+    assert "val" in new.values()
+
+
+def test_a_models_boxes_never_judge_and_teach_only_when_asked(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    guessed = footage.add_frames(day, "bridge", range(600, 1200, 5))
+    footage.label(day, guessed, origin="model", review="unreviewed")
+    assert not set(splits(day, build_dataset(day, DatasetRequest(CLASSES, previous="v1")).name)) & set(guessed)
+    accepted = footage.add_frames(day, "junction", range(600, 1200, 5))
+    footage.label(day, accepted, origin="model", review="reviewed")
+    made = build_dataset(day, DatasetRequest(CLASSES, previous="v1", include_model_labels=True))
+    table = load_manifest(day, made.name)
+    origins = {(row.split in JUDGES, box["origin"]) for row in table.itertuples() for box in row.boxes}
+    assert origins == {(True, "human"), (False, "human"), (False, "model")}
+    assert set(guessed) <= set(table["frame_hash"])
+
+
+def test_a_frame_in_which_a_class_was_never_looked_for_is_left_out(day: Stores) -> None:
+    partial = footage.add_frames(day, "bridge", range(600, 700, 5))
+    footage.label(day, partial, classes=("car",))
+    made = build_dataset(day, DatasetRequest(CLASSES))
+    assert not set(load_manifest(day, made.name)["frame_hash"]) & set(partial)
+
+
+def test_relabelled_frames_supersede_for_teaching_and_stay_as_they_were_in_the_golden_set(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    old = load_manifest(day, "v1")
+    footage.label(day, list(old["frame_hash"]), x=9)
+    made = build_dataset(day, DatasetRequest(CLASSES, previous="v1"))
+    assert made.name == "v2"
+    left = {(row.split == "golden", row.boxes[0]["x1"]) for row in load_manifest(day, "v2").itertuples()}
+    assert left == {(True, 4.0), (False, 9.0)}
+    assert {row.boxes[0]["x1"] for row in load_manifest(day, "v1").itertuples()} == {4.0}
+
+
+def test_a_fresh_version_never_teaches_what_is_golden(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    golden = set(golden_manifest(day, 1)["frame_hash"])
+    footage.label(day, footage.add_frames(day, "tunnel", DAY))
+    fresh = splits(day, build_dataset(day, DatasetRequest(CLASSES)).name)
+    assert {fresh[frame] for frame in golden} == {"golden"}
+    other = splits(day, build_dataset(day, DatasetRequest(("truck", "car"))).name)
+    assert not golden & set(other)
+
+
+def test_nothing_reviewed_is_waiting_for_labels_and_too_little_footage_says_so(stores: Stores) -> None:
+    frames = footage.add_frames(stores, "bridge", range(0, 50, 5))
+    with pytest.raises(NoReviewedLabels, match="no labels"):
+        build_dataset(stores, DatasetRequest(CLASSES))
+    footage.label(stores, frames)
+    with pytest.raises(TooFewBlocks, match="val and golden"):
+        build_dataset(stores, DatasetRequest(CLASSES))
+    assert latest(stores) is None
+
+
+def test_a_build_killed_before_it_was_recorded_is_taken_over(day: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("its_platform.dataset.build.write_folder", killed)
+        build_dataset(day, DatasetRequest(CLASSES))
+    assert latest(day) is None
+    made = build_dataset(day, DatasetRequest(CLASSES))
+    assert made.name == "v1"
+    assert repository.list_versions(day.settings) == ["v1"]
+    footage.label(day, footage.add_frames(day, "tunnel", DAY))
+    assert build_dataset(day, DatasetRequest(CLASSES)).name == "v2"
+
+
+def test_the_manifest_comes_from_the_data_repository_and_damage_is_seen(day: Stores) -> None:
+    made = build_dataset(day, DatasetRequest(CLASSES))
+    cache = day.settings.home / "cache"
+    whole = load_manifest(day, made.name)
+    manifest = next(cache.rglob("manifest.jsonl"))
+    manifest.write_bytes(manifest.read_bytes()[:-100])
+    assert load_manifest(day, made.name).equals(whole)
+    shutil.rmtree(cache)
+    assert load_manifest(day, made.name).equals(whole)
+    with day.database.session() as session:
+        from its_platform.stores.schema import DatasetVersionRow
+
+        row = session.get(DatasetVersionRow, made.name)
+        assert row is not None
+        row.digest = "0" * 64
+    with pytest.raises(DatasetDamaged):
+        load_manifest(day, made.name)
+
+
+def test_a_trainer_gets_train_val_and_test_and_never_the_golden_set(day: Stores, tmp_path: Path) -> None:
+    made = build_dataset(day, DatasetRequest(CLASSES))
+    folder = materialise_yolo(day, made.name, tmp_path / "yolo")
+    described = yaml.safe_load((folder / "data.yaml").read_text())
+    assert described["names"] == {0: "car", 1: "truck"}
+    assert described["path"] == str(folder)
+    found = {path.stem: path.parent.name for path in folder.glob("images/*/*.jpg")}
+    assert found == {frame: split for frame, split in splits(day, made.name).items() if split != "golden"}
+    lines = next(folder.glob("labels/train/*.txt")).read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "1"]
+    assert float(lines[0].split()[1]) * footage.WIDTH == pytest.approx(14, abs=0.01)
+    assert materialise_yolo(day, made.name, tmp_path / "yolo") == folder
+
+
+def test_each_use_of_a_golden_set_is_counted(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    assert record_use(day, 1, 1, "gate") == 1
+    assert record_use(day, 1, 2, "gate") == 2
