@@ -1,0 +1,1 @@
+"""A registered version becomes a served one: gates, wish and truth, stages, rollback."""

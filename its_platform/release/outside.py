@@ -1,0 +1,115 @@
+"""What releasing needs from outside the database: the registry, the model server, a picture, the ONNX run in process.
+
+Protocols and one value that bundles them, so that a test hands in fakes and every function of this stage takes the
+same last argument. `real_outside` binds the real ones; binding connects to nothing. No decision is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from its_platform.model.evaluate import Evaluation
+    from its_platform.serving.repository import Route
+    from its_platform.stores import Stores
+    from its_platform.stores.registry import ModelVersion
+
+Image = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float32]
+Routes = dict[str, "Route"]
+
+
+class Registry(Protocol):
+    """The part of the model registry that releasing uses. A failed read raises `ServerUnavailable`."""
+
+    def get(self, name: str, version: int) -> ModelVersion: ...
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None: ...
+
+    def set_alias(self, name: str, alias: str, version: int) -> None: ...
+
+    def delete_alias(self, name: str, alias: str) -> None: ...
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None: ...
+
+    def download(self, name: str, version: int, folder: Path) -> Path: ...
+
+
+class ModelServer(Protocol):
+    """One Triton and its model repository.
+
+    `place` and `remove` change the repository by one rename; `load` makes the server read what lies there. `ready`
+    holds the versions that answer, by Triton model name. `route` replaces what the front routes by stage, `routed` is
+    what it was last told, None where that cannot be read. `served_version` asks the front with the stage pinned.
+    Permanent trouble with a model raises `PermanentError`, a server that is away `ServerUnavailable`.
+    """
+
+    def place(self, version: ModelVersion, onnx: Path) -> None: ...
+
+    def placed(self) -> dict[str, set[int]]: ...
+
+    def remove(self, model: str, version: int) -> None: ...
+
+    def load(self, model: str) -> None: ...
+
+    def unload(self, model: str) -> None: ...
+
+    def ready(self) -> dict[str, set[int]]: ...
+
+    def infer(self, model: str, version: int, images: Image) -> Rows: ...
+
+    def route(self, stages: Routes) -> None: ...
+
+    def routed(self) -> Routes | None: ...
+
+    def served_version(self, image: Image, stage: str) -> int: ...
+
+
+class Evaluate(Protocol):
+    """Score a detector on the golden frames of a dataset version, over the classes named."""
+
+    def __call__(self, onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> Evaluation: ...
+
+
+class RunOnnx(Protocol):
+    """Run an exported detector in process: uint8 `[n, S, S, 3]` in, float32 `[n, 300, 6]` out."""
+
+    def __call__(self, onnx: Path, images: Image) -> Rows: ...
+
+
+class Picture(Protocol):
+    """A real picture, RGB uint8 `[H, W, 3]`, of the kind that a version is made for."""
+
+    def __call__(self, version: ModelVersion) -> Image: ...
+
+
+@dataclass(frozen=True)
+class Outside:
+    """All of it together. `patience_s`: how long the front may take to follow a new route."""
+
+    registry: Registry
+    server: ModelServer
+    evaluate: Evaluate
+    run_onnx: RunOnnx
+    picture: Picture
+    patience_s: float = 20.0
+
+
+def real_outside(stores: Stores) -> Outside:
+    """The registry, Triton, pictures and ONNX Runtime of these stores."""
+    from its_platform.release import measured
+    from its_platform.release.triton import TritonServer
+
+    return Outside(
+        registry=stores.registry,
+        server=TritonServer(stores.settings),
+        evaluate=measured.evaluator(stores),
+        run_onnx=measured.run_onnx,
+        picture=measured.picture_source(stores),
+    )

@@ -1,0 +1,147 @@
+"""A version on Triton: placed in the repository, loaded, and shown to answer what its ONNX file answers.
+
+A registered version enters; a version that Triton answers with, or an error and no trace of it, leaves. Which version
+that should be, and the table that says so, belong to `reconciling.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from its_platform.errors import ItsError, PermanentError, ServerUnavailable
+from its_platform.model.letterbox import letterbox
+from its_platform.release.outside import Image, Outside, Routes, Rows
+from its_platform.serving.repository import Route
+from its_platform.settings import Settings
+from its_platform.stores.registry import MODEL_NAME, ModelVersion
+
+ROWS = (300, 6)
+# The same file on another ONNX Runtime or on a GPU moves a box by fractions of a pixel, never by a tenth of itself.
+SAME_IOU = 0.9
+SAME_CONFIDENCE = 0.05
+SAME_SHARE = 0.95
+COMPARED = 50
+ONNX_FILE = "model.onnx"
+
+
+class VersionDoesNotServe(PermanentError):
+    """A version was tried on the model server and does not answer as it should."""
+
+
+def fetch_onnx(settings: Settings, outside: Outside, version: ModelVersion) -> Path:
+    """The version's ONNX file, from the registry; kept for the next time."""
+    folder = outside.registry.download(
+        MODEL_NAME, version.version, settings.home / "cache" / "models" / str(version.version)
+    )
+    onnx = folder / ONNX_FILE
+    if not onnx.is_file():
+        raise VersionDoesNotServe(f"Version {version.version} has no {ONNX_FILE}.", "Train or export it again.")
+    return onnx
+
+
+def bring_up(settings: Settings, outside: Outside, version: ModelVersion, route: Route, in_use: bool) -> None:
+    """Place, load and check a version. When it fails, nothing of it stays behind unless it is `in_use` elsewhere.
+
+    Raises `VersionDoesNotServe` when the version is at fault, `ServerUnavailable` when the server is away.
+    """
+    server = outside.server
+    onnx = fetch_onnx(settings, outside, version)
+    try:
+        server.place(version, onnx)
+        server.load(route.model)
+        if version.version not in server.ready().get(route.model, set()):
+            raise VersionDoesNotServe(f"Triton loaded {route.model} without version {version.version}.")
+        check_same_answer(outside, version, route, onnx)
+    except PermanentError as error:
+        if not in_use:
+            take_down(outside, route.model, version.version)
+        if isinstance(error, VersionDoesNotServe):
+            raise
+        raise VersionDoesNotServe(f"Version {version.version} does not serve: {error.message}", error.hint) from error
+
+
+def take_down(outside: Outside, model: str, version: int) -> None:
+    """Remove a version from the repository and have Triton forget it; what is left of the model goes on serving."""
+    server = outside.server
+    server.remove(model, version)
+    # The folder is gone, so no later load brings it back; that Triton still holds it in memory does no harm.
+    with suppress(ItsError):
+        if server.placed().get(model):
+            server.load(model)
+        else:
+            server.unload(model)
+
+
+def check_same_answer(outside: Outside, version: ModelVersion, route: Route, onnx: Path) -> None:
+    """Ask Triton with a real picture, and the same file in this process; raise `VersionDoesNotServe` if they differ."""
+    square, _ = letterbox(outside.picture(version), version.image_size)
+    images = np.ascontiguousarray(square[None])
+    answered = outside.server.infer(route.model, version.version, images)
+    name = f"version {version.version} of {route.model}"
+    if answered.shape != (1, *ROWS):
+        raise VersionDoesNotServe(f"{name} answers {list(answered.shape)}, [1, {ROWS[0]}, {ROWS[1]}] was expected.")
+    if not np.isfinite(answered).all():
+        raise VersionDoesNotServe(f"{name} answers with numbers that are not finite.")
+    if (wrong := _outside_of_classes(answered[0], len(version.classes))) is not None:
+        raise VersionDoesNotServe(f"{name} answers class {wrong}, it has {len(version.classes)}.")
+    share = agreement(answered[0], outside.run_onnx(onnx, images)[0])
+    if share < SAME_SHARE:
+        raise VersionDoesNotServe(f"{name} gives only {share:.0%} of the boxes that its file gives in process.")
+
+
+def agreement(rows: Rows, others: Rows) -> float:
+    """The share of boxes that two answers have in common, the lower of both directions; 1.0 for two empty answers.
+
+    rows, others: `[300, 6]`. Compared are the 50 most confident of each with all of the other.
+    """
+    ours, theirs = rows[rows[:, 4] > 0], others[others[:, 4] > 0]
+    if len(ours) == 0 and len(theirs) == 0:
+        return 1.0
+    return min(_found_in(ours, theirs), _found_in(theirs, ours))
+
+
+def wait_for_version(outside: Outside, picture: Image, stage: str, version: int) -> None:
+    """Ask the front at a stage until it answers with this version; raise `VersionDoesNotServe` if it does not."""
+    deadline = time.monotonic() + outside.patience_s
+    while True:
+        said = ""
+        try:
+            answered = outside.server.served_version(picture, stage)
+            if answered == version:
+                return
+            said = f"it answers with version {answered}"
+        except ItsError as error:
+            said = error.message
+            if time.monotonic() >= deadline and isinstance(error, ServerUnavailable):
+                raise
+        if time.monotonic() >= deadline:
+            raise VersionDoesNotServe(f"The front does not serve version {version} at {stage}: {said}")
+        time.sleep(0.1)
+
+
+def routes_with(routes: Routes, stage: str, route: Route | None) -> Routes:
+    """The routes with one stage replaced, or taken out."""
+    rest = {name: kept for name, kept in routes.items() if name != stage}
+    return rest if route is None else {**rest, stage: route}
+
+
+def _found_in(ours: Rows, theirs: Rows) -> float:
+    from its_platform.model.scoring import iou_matrix
+
+    if len(theirs) == 0 or len(ours) == 0:
+        return 0.0
+    most = ours[np.argsort(-ours[:, 4])][:COMPARED]
+    same = iou_matrix(most[:, :4], theirs[:, :4]) >= SAME_IOU
+    same &= most[:, None, 5] == theirs[None, :, 5]
+    same &= np.abs(most[:, None, 4] - theirs[None, :, 4]) <= SAME_CONFIDENCE
+    return float(same.any(axis=1).mean())
+
+
+def _outside_of_classes(rows: Rows, classes: int) -> int | None:
+    named = rows[rows[:, 4] > 0, 5]
+    wrong = named[(named < 0) | (named >= classes)]
+    return int(wrong[0]) if len(wrong) else None

@@ -1,0 +1,171 @@
+"""The truth about what is served: the table `releases`, and the lease under which alone it is changed.
+
+A row says that a version was seen answering at a stage, through the front, from `since` until `until`. Gates, drift
+and rollback read only this. Which version ought to be served is not known here (`reconciling.py`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from its_platform.errors import LeaseHeld
+from its_platform.stores import Stores
+from its_platform.stores.database import check_fencing, process_holder
+from its_platform.stores.registry import MODEL_NAME
+from its_platform.stores.schema import LeaseRow, ReleaseRow
+
+STAGES = ("staging", "production")
+LEASE = "release"
+# Longer than any one step between two renewals (a load by a busy Triton), and short enough to wait out.
+LEASE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version at one stage. `model` is Triton's name for it, `digest` that of its ONNX file."""
+
+    id: int
+    stage: str
+    model_name: str
+    version: int
+    model: str
+    digest: str
+    endpoint: str
+    since: datetime
+    until: datetime | None
+    by: str
+    why: str
+    fencing: int | None
+    evidence: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to change what is served, held by one caller in one process."""
+
+    stores: Stores
+    holder: str
+    fencing: int
+
+    def renew(self) -> None:
+        """Hold it for another while. Raises `LeaseHeld` when it has changed hands."""
+        if self.stores.database.lease(LEASE, self.holder, LEASE_S) != self.fencing:
+            raise LeaseHeld("The lease on releases has run out.", "The next reconcile goes on from what is true.")
+
+
+@contextmanager
+def lease(stores: Stores, wait_s: float = 0.0) -> Iterator[Lease]:
+    """Be the only one who changes what is served. Raises `LeaseHeld` at once, or after `wait_s` seconds.
+
+    The advisory lock goes with its process, so that a crash blocks nobody; the fencing number keeps one who lost
+    the lock without knowing (a paused process, a cut connection) from writing afterwards.
+    """
+    database = stores.database
+    with database.lock(LEASE, wait_s=wait_s):
+        with database.session() as session:
+            left_behind = session.execute(sa.select(LeaseRow.fencing).where(LeaseRow.name == LEASE)).scalar()
+        if left_behind is not None:
+            database.release_lease(LEASE, left_behind)
+        # A holder of its own for each call: two threads of a process are two.
+        holder = f"{process_holder()}:{uuid.uuid4().hex[:8]}"
+        held = Lease(stores, holder, database.lease(LEASE, holder, LEASE_S))
+        try:
+            yield held
+        finally:
+            database.release_lease(LEASE, held.fencing)
+
+
+def served(stores: Stores, stage: str = "production") -> Release | None:
+    """What is served at a stage now; None means that nothing was ever released there."""
+    query = sa.select(ReleaseRow).where(
+        ReleaseRow.stage == stage, ReleaseRow.until.is_(None), ReleaseRow.model_name == MODEL_NAME
+    )
+    with stores.database.session() as session:
+        row = session.execute(query).scalar_one_or_none()
+        return _release(row) if row is not None else None
+
+
+def history(stores: Stores, stage: str | None = None) -> list[Release]:
+    """Every release there was, the latest first."""
+    query = sa.select(ReleaseRow).where(ReleaseRow.model_name == MODEL_NAME)
+    if stage is not None:
+        query = query.where(ReleaseRow.stage == stage)
+    with stores.database.session() as session:
+        return [_release(row) for row in session.execute(query.order_by(ReleaseRow.id.desc())).scalars()]
+
+
+def former_versions(stores: Stores, stage: str = "production") -> list[int]:
+    """Versions that were served at a stage before the one that is served now, the latest first, each once."""
+    current = served(stores, stage)
+    found = [release.version for release in history(stores, stage)]
+    return [version for version in dict.fromkeys(found) if current is None or version != current.version]
+
+
+def record_release(
+    held: Lease,
+    *,
+    stage: str,
+    version: int,
+    model: str,
+    digest: str,
+    endpoint: str,
+    by: str,
+    why: str,
+    evidence: dict[str, Any],
+) -> Release:
+    """Write what was just seen answering, and end the row before it, in one transaction.
+
+    Raises `LeaseHeld` when the lease has changed hands since; then nothing is written.
+    """
+    now = datetime.now(UTC)
+    with held.stores.database.session() as session:
+        check_fencing(session, LEASE, held.fencing)
+        session.execute(
+            sa.update(ReleaseRow)
+            .where(ReleaseRow.stage == stage, ReleaseRow.until.is_(None), ReleaseRow.model_name == MODEL_NAME)
+            .values(until=now)
+        )
+        row = ReleaseRow(
+            stage=stage,
+            model_name=MODEL_NAME,
+            version=version,
+            model=model,
+            digest=digest,
+            endpoint=endpoint,
+            since=now,
+            by=by,
+            why=why,
+            fencing=held.fencing,
+            evidence=evidence,
+        )
+        session.add(row)
+        session.flush()
+        return _release(row)
+
+
+def _release(row: ReleaseRow) -> Release:
+    return Release(
+        id=row.id,
+        stage=row.stage,
+        model_name=row.model_name,
+        version=row.version,
+        model=row.model,
+        digest=row.digest,
+        endpoint=row.endpoint,
+        since=row.since,
+        until=row.until,
+        by=row.by,
+        why=row.why,
+        fencing=row.fencing,
+        evidence=row.evidence,
+    )

@@ -1,0 +1,244 @@
+"""Stand-ins for the servers, with the behaviour of the real ones where the platform relies on it.
+
+`FakeTriton` keeps the real repository on disk and stands in for the server's process alone: it holds versions in
+memory, forgets them on a restart, refuses to load a model with a bad file while the loaded ones go on, and answers
+what the file says. `FakeRegistry` is MLflow's aliases and tags in a dict. `tests/integration/test_release_contract.py`
+runs the same expectations against these and against the real ones. `Steps` counts and breaks off their calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.release.outside import Image, Outside, Rows
+from its_platform.serving import repository
+from its_platform.serving.repository import Route
+from its_platform.settings import Settings
+from its_platform.stores.registry import MODEL_NAME, ModelVersion
+
+CORRUPT = b"not a model"
+
+
+class Crash(BaseException):
+    """A killed process: nothing in the platform may catch it."""
+
+
+@dataclass
+class Steps:
+    """Every call to the outside passes here, once before and once after it has taken effect."""
+
+    seen: list[str] = field(default_factory=list)
+    break_at: int | None = None
+
+    @contextmanager
+    def around(self, name: str) -> Iterator[None]:
+        self.pass_by(f"before {name}")
+        yield
+        self.pass_by(f"after {name}")
+
+    def pass_by(self, name: str) -> None:
+        self.seen.append(name)
+        if self.break_at is not None and len(self.seen) > self.break_at:
+            raise Crash(name)
+
+
+def rows_of(boxes: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [list(box) for box in boxes]
+
+
+def onnx_bytes(boxes: Sequence[Sequence[float]] = ((10, 10, 60, 60, 0.9, 0),), note: str = "") -> bytes:
+    """What the fakes take for an ONNX file: the boxes that it always finds."""
+    return json.dumps({"boxes": rows_of(boxes), "note": note}).encode()
+
+
+def answer(content: bytes, pictures: int) -> Rows:
+    """Run such a file. Raises `BadInput` for one that is no model."""
+    try:
+        boxes = json.loads(content)["boxes"]
+    except (ValueError, KeyError) as error:
+        raise BadInput("INVALID_ARGUMENT: load failed for model: not a protobuf") from error
+    rows = np.zeros((pictures, 300, 6), np.float32)
+    if boxes:
+        rows[:, : len(boxes)] = np.asarray(boxes, np.float32)
+    return rows
+
+
+class FakeRegistry:
+    """The part of `stores.registry.Registry` that releasing uses."""
+
+    def __init__(self, folder: Path, steps: Steps | None = None) -> None:
+        self.folder = folder
+        self.steps = steps or Steps()
+        self.versions: dict[int, ModelVersion] = {}
+        self.files: dict[int, bytes] = {}
+        self.aliases_set: dict[str, int] = {}
+        self.is_away = False
+
+    def add(self, content: bytes | None = None, **facts: object) -> ModelVersion:
+        """Register a version, as a training would."""
+        number = len(self.versions) + 1
+        content = onnx_bytes(note=f"version {number}") if content is None else content
+        digest = hashlib.sha256(content).hexdigest()
+        version = ModelVersion(
+            name=MODEL_NAME,
+            version=number,
+            run_id=f"run{number}",
+            digest=digest,
+            dataset_version="v1",
+            family="yolo",
+            image_size=64,
+            classes=["car", "truck"],
+            thresholds={"car": 0.3},
+            onnx_digest=digest,
+            tags={"parity": "1.0"},
+        )
+        self.versions[number] = replace(version, **facts)  # type: ignore[arg-type]
+        self.files[number] = content
+        return self.versions[number]
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        self._reach()
+        if name != MODEL_NAME or version not in self.versions:
+            raise NotFound(f"There is no version {version} of {name}.")
+        found = self.versions[version]
+        return replace(found, tags=dict(found.tags))
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        self._reach()
+        number = self.aliases_set.get(alias)
+        return None if number is None else self.get(name, number)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self.get(name, version)
+        with self.steps.around(f"set alias {alias} to {version}"):
+            self.aliases_set[alias] = version
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self._reach()
+        self.aliases_set.pop(alias, None)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        found = self.get(name, version)
+        with self.steps.around(f"tag {version} {key}"):
+            self.versions[version] = replace(found, tags={**found.tags, key: value})
+
+    def download(self, name: str, version: int, folder: Path) -> Path:
+        self.get(name, version)
+        with self.steps.around(f"download {version}"):
+            unfinished = folder.with_name(f".{folder.name}")
+            unfinished.mkdir(parents=True, exist_ok=True)
+            (unfinished / "model.onnx").write_bytes(self.files[version])
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+        return folder
+
+    def _reach(self) -> None:
+        if self.is_away:
+            raise ServerUnavailable("MLflow does not answer.")
+
+
+class FakeTriton:
+    """The part of `release.triton.TritonServer` that releasing uses; a new one on the same home is a restart."""
+
+    def __init__(self, settings: Settings, steps: Steps | None = None) -> None:
+        self.settings = settings
+        self.steps = steps or Steps()
+        self.memory: dict[str, dict[int, bytes]] = {}
+        self.loads: list[str] = []
+        self.is_away = False
+        self.garbled: set[int] = set()
+        self.front_ignores_routes = False
+        self._routes_at_start = repository.read_routes(settings)
+
+    def place(self, version: ModelVersion, onnx: Path) -> None:
+        with self.steps.around(f"place {version.version}"):
+            repository.place_version(self.settings, version, onnx)
+
+    def placed(self) -> dict[str, set[int]]:
+        models = repository.served_models(self.settings)
+        return {model: set(repository.placed_versions(self.settings, model)) for model in models}
+
+    def remove(self, model: str, version: int) -> None:
+        with self.steps.around(f"remove {version}"):
+            repository.remove_version(self.settings, model, version)
+
+    def load(self, model: str) -> None:
+        self._reach()
+        with self.steps.around(f"load {model}"):
+            found: dict[int, bytes] = {}
+            for version in repository.placed_versions(self.settings, model):
+                content = (self.settings.model_repository / model / str(version) / "model.onnx").read_bytes()
+                answer(content, 1)
+                found[version] = content
+            if not found:
+                raise BadInput(f"INVALID_ARGUMENT: {model} has no version")
+            self.memory[model] = found
+            self.loads.append(model)
+
+    def unload(self, model: str) -> None:
+        self._reach()
+        with self.steps.around(f"unload {model}"):
+            self.memory.pop(model, None)
+
+    def ready(self) -> dict[str, set[int]]:
+        self._reach()
+        return {model: set(versions) for model, versions in self.memory.items()}
+
+    def infer(self, model: str, version: int, images: Image) -> Rows:
+        self._reach()
+        if version not in self.memory.get(model, {}):
+            raise NotFound(f"{model} version {version} is not ready")
+        rows = answer(self.memory[model][version], len(images))
+        return rows + 25 if version in self.garbled else rows
+
+    def route(self, stages: dict[str, Route]) -> None:
+        with self.steps.around(f"route {' '.join(f'{name}={route.version}' for name, route in stages.items())}"):
+            repository.write_routes(self.settings, stages)
+
+    def routed(self) -> dict[str, Route] | None:
+        try:
+            return repository.read_routes(self.settings)
+        except BadInput:
+            return None
+
+    def served_version(self, image: Image, stage: str) -> int:
+        self._reach()
+        routes = self._routes_at_start if self.front_ignores_routes else repository.read_routes(self.settings)
+        if stage not in routes:
+            raise NotFound(f"Nothing is routed to {stage}.")
+        route = routes[stage]
+        self.infer(route.model, route.version, image[None])
+        return route.version
+
+    def _reach(self) -> None:
+        if self.is_away:
+            raise ServerUnavailable("Triton does not answer.")
+
+
+def fake_outside(settings: Settings, evaluate: object = None, steps: Steps | None = None) -> Outside:
+    """Fakes of everything, sharing one `Steps`."""
+    steps = steps or Steps()
+
+    def run_onnx(onnx: Path, images: Image) -> Rows:
+        return answer(onnx.read_bytes(), len(images))
+
+    def picture(version: ModelVersion) -> Image:
+        return np.full((48, 64, 3), 90, np.uint8)
+
+    return Outside(
+        registry=FakeRegistry(settings.home / "fake-registry", steps),
+        server=FakeTriton(settings, steps),
+        evaluate=evaluate,  # type: ignore[arg-type]
+        run_onnx=run_onnx,
+        picture=picture,
+        patience_s=0.0,
+    )
