@@ -60,7 +60,7 @@ def _open(
         case "rtsp":
             from its_platform.frames.stream import read_stream
 
-            return read_stream(camera, address, settings, until)
+            return read_stream(camera, address, until)
         case "sim":
             from its_platform.frames.simulated import read_simulated
 
