@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import pandas as pd
+
 from its_platform.dataset.selection import COLUMNS, place_of, slice_name
 from its_platform.dataset.splits import Place, Spacing
 from its_platform.frames.index import FrameIndex
@@ -31,13 +33,17 @@ def sample_window(
     frames = FrameIndex(stores).query(
         cameras=None if cameras is None else list(cameras), since=since, until=until, columns=list(COLUMNS)
     )
-    frames = frames.drop_duplicates("frame_hash")
+    size = settings.retraining.sample_frames if n is None else n
+    return sample_frames(frames, size, settings.dataset, seed)
+
+
+def sample_frames(frames: pd.DataFrame, n: int, settings: DatasetSettings, seed: int | None = None) -> list[str]:
+    """The same of rows of the index, which need the columns of `selection.COLUMNS`."""
     places = [
         place_of({**row, "slice": slice_name(str(row["light"]), str(row["weather"]))})
-        for row in frames.to_dict("records")
+        for row in frames.drop_duplicates("frame_hash").to_dict("records")
     ]
-    size = settings.retraining.sample_frames if n is None else n
-    return spread_sample(places, size, settings.dataset.seed if seed is None else seed, spacing_of(settings.dataset))
+    return spread_sample(places, n, settings.seed if seed is None else seed, spacing_of(settings))
 
 
 def spread_sample(places: Iterable[Place], n: int, seed: int, spacing: Spacing) -> list[str]:

@@ -6,7 +6,8 @@ does not belong here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from its_platform.detections import Detections
 from its_platform.frames import load_image
-from its_platform.labels.labelling import Box, FrameLabels, LabelResult
+from its_platform.labels.labelling import Box, FrameLabels, LabelResult, rename_classes
 from its_platform.labels.store import add_labels
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -31,19 +32,22 @@ def auto_label(
     confidence: float = 0.25,
     source: str = "detector",
     batch: int = 8,
+    mapping: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> LabelResult:
     """Run the detector over frames and store its boxes of at least `confidence`.
 
     `detect` takes RGB uint8 `[H,W,3]` pictures and answers with one `Detections` for each; `classes` are its
-    class names by id; `source` names it (a digest of the weights).
+    class names by id; `source` names it (a digest of the weights). `mapping` (old name → ours) keeps the classes that
+    it names and drops the detector's others; without one all are kept.
     """
     made: list[FrameLabels] = []
     for start in range(0, len(frame_hashes), batch):
         hashes = frame_hashes[start : start + batch]
         images = [load_image(stores, frame_hash) for frame_hash in hashes]
         for frame_hash, image, found in zip(hashes, images, detect(images), strict=True):
-            made.append(_labels(frame_hash, image, found.above(confidence), tuple(classes), source))
+            entry = _labels(frame_hash, image, found.above(confidence), tuple(classes), source)
+            made.append(_mapped(entry, mapping) if mapping else entry)
         progress("auto-label", min(start + batch, len(frame_hashes)), len(frame_hashes))
     return add_labels(stores, made)
 
@@ -58,6 +62,12 @@ def _labels(frame_hash: str, image: Image, found: Detections, classes: tuple[str
             corners = (float(x1), float(y1), float(x2), float(y2))
             boxes.append(Box(classes[class_id], *corners, "model", "unreviewed", float(confidence)))
     return FrameLabels(frame_hash, tuple(boxes), classes, source=source, review="unreviewed")
+
+
+def _mapped(entry: FrameLabels, mapping: Mapping[str, str]) -> FrameLabels:
+    boxes = tuple(box for box in entry.boxes if box.class_name in mapping)
+    classes = tuple(name for name in entry.classes if name in mapping)
+    return rename_classes(replace(entry, boxes=boxes, classes=classes), dict(mapping))
 
 
 def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[str, ...]]:

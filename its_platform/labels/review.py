@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from its_platform.cameras import list_cameras
+from its_platform.errors import NotFound
 from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, Refusal
 from its_platform.labels.store import add_labels
@@ -29,17 +30,21 @@ def review_simulated(
     """
     wanted = tuple(classes or stores.settings.classes)
     sources = {camera.camera_id: str(camera.source) for camera in list_cameras(stores)}
-    columns = ["frame_hash", "camera_id", "captured_at", "width", "height"]
+    columns = ["frame_hash", "camera_id", "captured_at", "source"]
     rows = FrameIndex(stores).query(hashes=list(frame_hashes), columns=columns).drop_duplicates("frame_hash")
     known = set(rows["frame_hash"])
     refused = [Refusal(h, None, "there is no such frame") for h in frame_hashes if h not in known]
     made: list[FrameLabels] = []
     for done, row in enumerate(rows.itertuples(index=False), 1):
-        source = sources.get(row.camera_id, "")
+        source = str(row.source) if str(row.source).startswith("sim://") else sources.get(row.camera_id, "")
         if not source.startswith("sim://"):
             refused.append(Refusal(row.frame_hash, None, f"camera {row.camera_id} is not simulated"))
             continue
-        truth = truth_at(stores.settings, source, row.captured_at.to_pydatetime())
+        try:
+            truth = truth_at(stores.settings, source, row.captured_at.to_pydatetime())
+        except NotFound as error:
+            refused.append(Refusal(row.frame_hash, None, error.message))
+            continue
         boxes = tuple(
             Box(seen.class_name, seen.x1, seen.y1, seen.x2, seen.y2, "simulated", "reviewed")
             for seen in truth
