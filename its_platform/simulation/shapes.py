@@ -623,7 +623,7 @@ def _pedestrian(rng: np.random.Generator, pose: int) -> Mesh:
     coat, trousers, skin = _pick(rng, CLOTHES), _pick(rng, CLOTHES), _pick(rng, SKINS)
     hair: Colour = ((40, 30, 24), (88, 62, 40), (170, 140, 90), (150, 150, 150))[int(rng.integers(4))]
     swing = math.sin(pose * math.pi / 4)
-    wide = float(rng.uniform(0.25, 0.31))
+    wide = float(rng.uniform(0.27, 0.33))
     hip, shoulder = tall * 0.5, tall * 0.82
     is_skirt = rng.random() < 0.25
     b = _Builder()
@@ -632,7 +632,7 @@ def _pedestrian(rng: np.random.Generator, pose: int) -> Mesh:
         b.limb(foot, (0.02, side * 0.12, hip + 0.04), (0.1, 0.075), (0.12, 0.12), skin if is_skirt else trousers, 0, 6)
         b.box(foot[0] - 0.1, foot[0] + 0.17, 0.11, 0.0, 0.09, (30, 28, 28), 0.1, middle=foot[1])
     low = hip - (0.28 if is_skirt or rng.random() < 0.3 else 0.06)
-    b.limb((0, 0, low), (0.02, 0, shoulder), (0.15, wide * 0.85), (0.15, wide), coat, 1, 8)
+    b.limb((0, 0, low), (0.02, 0, shoulder), (0.2, wide * 0.85), (0.2, wide), coat, 1, 8)
     for side, phase in ((-1, -swing), (1, swing)):
         b.limb(
             (0.26 * phase, side * (wide + 0.14), hip - 0.02),

@@ -116,7 +116,7 @@ def _numbered(number: int) -> View:
         float(rng.uniform(-shift, shift)),
         float(rng.uniform(-yaw_reach, yaw_reach)),
         float(rng.uniform(35, 48)),
-        float(rng.uniform(28, 36)),
+        float(rng.uniform(27, 34) if kind == "motorway" else rng.uniform(30, 37)),
         float(rng.uniform(720, 1000)),
     )
     look = Look(
