@@ -1,0 +1,125 @@
+"""`its serving`: Triton and what it serves; and `its detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
+from its_platform.errors import ServerUnavailable
+from its_platform.settings import load_settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from its_platform.serving.detect import DetectResult
+
+app = typer.Typer(help="Triton and the models that it serves.", no_args_is_help=True)
+
+
+@app.command()
+def start(
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C, and stop Triton then.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Start Triton with the front and every served detector."""
+    from its_platform.serving.server import start_triton, stop_triton
+
+    settings = load_settings()
+    process = start_triton(settings)
+    emit({"pid": process.pid, "grpc": settings.triton_grpc, "log": process.log}, json)
+    if foreground:
+        import time
+
+        from its_platform.serving.processes import is_alive
+
+        try:
+            while is_alive(process.pid):
+                time.sleep(1)
+        except KeyboardInterrupt:
+            say("Stopping Triton.")
+        finally:
+            stop_triton(settings)
+
+
+@app.command()
+def stop(json: JsonFlag = False) -> None:
+    """Stop Triton; takes 5 to 7 seconds."""
+    from its_platform.serving.server import stop_triton
+
+    emit({"stopped": stop_triton(load_settings())}, json)
+
+
+@app.command()
+def status(json: JsonFlag = False) -> None:
+    """Which model versions Triton has loaded, and which stage each answers."""
+    from its_platform.serving.client import with_client
+    from its_platform.serving.repository import read_routes
+
+    settings = load_settings()
+    routes = read_routes(settings)
+    states = with_client(settings, lambda client: client.repository_index(), deadline_s=3.0)
+    rows = [
+        {
+            "model": state.name,
+            "version": state.version,
+            "is_ready": state.is_ready,
+            "stages": [
+                stage for stage, route in routes.items() if (route.model, route.version) == (state.name, state.version)
+            ],
+            "reason": state.reason,
+        }
+        for state in states
+    ]
+    emit(rows, json)
+
+
+@app.command()
+def probe(
+    revive: Annotated[bool, typer.Option("--revive", help="Load what does not answer anew.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Ask every instance of everything that is served; fails when one does not answer."""
+    from its_platform.serving import health
+
+    settings = load_settings()
+    revived = health.revive(settings) if revive else []
+    results = health.probe(settings)
+    emit({"revived": revived, "probes": results} if json else results, json)
+    if not all(result.is_healthy for result in results):
+        problem = next(result.problem for result in results if not result.is_healthy)
+        raise ServerUnavailable(f"Not everything answers: {problem}", "Try `its serving probe --revive`.")
+
+
+def detect(
+    source: Annotated[Path, typer.Argument(help="A picture, a video, or a folder of pictures.", show_default=False)],
+    stage: Annotated[str | None, typer.Option(help="Ask this stage. [default: production]", show_default=False)] = None,
+    version: Annotated[int | None, typer.Option(help="Ask this served version.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write. [default: beside it]", show_default=False)] = None,
+    confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Instead of the version's thresholds.", show_default=False)
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take each n-th frame of a video.")] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Draw the served detector's boxes on a picture or a video."""
+    from its_platform.serving.detect import Asked, detect_file
+    from its_platform.telemetry import terminal_progress
+
+    settings = load_settings()
+    with terminal_progress() as progress:
+        result = detect_file(settings, source, out, Asked(stage, version, confidence), every, progress)
+    emit(result, json, lambda: _result_table(result))
+
+
+def _result_table(result: DetectResult) -> RenderableType:
+    found = ", ".join(f"{name}: {count}" for name, count in result.by_class.items()) or "nothing"
+    rows = {
+        "written": result.out,
+        "frames": result.frames,
+        "found": found,
+        "model": f"{result.model} version {result.version}",
+    }
+    return rows_table([{"fact": key, "value": str(value)} for key, value in rows.items()])
