@@ -7,8 +7,10 @@ with its reason. What the rows mean for drift does not belong here.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from its_platform.settings import Settings
     from its_platform.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -87,6 +90,11 @@ def refused_lines(stores: Stores) -> int:
     return sum(len(file.read_text("utf-8").splitlines()) for file in folder.glob("*.jsonl"))
 
 
+def waiting_rows(settings: Settings) -> int:
+    """How many lines wait in finished spool files."""
+    return sum(file.read_bytes().count(b"\n") for file in _finished(settings.spool))
+
+
 def lost_rows(stores: Stores) -> int:
     """How many log rows the front itself had to drop (its spool was full), as it counted them."""
     file = stores.settings.spool / "lost.json"
@@ -118,16 +126,9 @@ def query(
     wanted = list(columns or COLUMNS)
     if not _table_exists(path):
         return _schema().empty_table().select(wanted).to_pandas()
-    keep = None
-    for condition in _conditions(ds, since, until, cameras, purpose, version):
-        keep = condition if keep is None else keep & condition
-    partitions = []
-    if since is not None:
-        partitions.append(("day", ">=", _day(since)))
-    if until is not None:
-        partitions.append(("day", "<=", _day(until)))
+    keep = _all_of(_conditions(ds, since, until, cameras, purpose, version))
     needed = list(dict.fromkeys([*wanted, "at", "camera_id", "row_key"]))
-    rows = _read(path, columns=needed, partitions=partitions or None, filters=keep).to_pandas()
+    rows = _read(path, columns=needed, keep=keep).to_pandas()
     rows = rows.sort_values(["at", "camera_id", "row_key"], ignore_index=True)
     if "counts" in rows:
         rows["counts"] = rows["counts"].map(json.loads)
@@ -229,12 +230,8 @@ def _already_stored(stores: Stores, files: list[Path], days: set[str]) -> set[st
     path = table_path(stores)
     if not days or not _table_exists(path):
         return set()
-    found = _read(
-        path,
-        columns=["spool_file"],
-        partitions=[("day", "in", sorted(days))],
-        filters=ds.field("spool_file").isin([file.name for file in files]),
-    )
+    keep = ds.field("day").isin(sorted(days)) & ds.field("spool_file").isin([file.name for file in files])
+    found = _read(path, columns=["spool_file"], keep=keep)
     return set(found["spool_file"].to_pylist())
 
 
@@ -259,13 +256,13 @@ def _table_exists(path: Path) -> bool:
     return True
 
 
-def _read(path: Path, columns: Iterable[str], partitions: Any, filters: Any) -> pa.Table:
+def _read(path: Path, columns: Iterable[str], keep: Any) -> pa.Table:
     import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
     try:
-        return DeltaTable(str(path)).to_pyarrow_table(columns=list(columns), partitions=partitions, filters=filters)
+        return DeltaTable(str(path)).to_pyarrow_table(columns=list(columns), filters=keep)
     except (DeltaError, pa.ArrowException, OSError) as error:
         raise PredictionsUnreadable(
             f"The table of predictions cannot be read: {error}.", f"Look at {path}; nothing was changed."
@@ -281,10 +278,11 @@ def _conditions(
     version: int | None,
 ) -> list[Any]:
     conditions = []
+    # The day beside the time lets whole files be left unread.
     if since is not None:
-        conditions.append(ds.field("at") >= since.astimezone(UTC))
+        conditions += [ds.field("day") >= _day(since), ds.field("at") >= since.astimezone(UTC)]
     if until is not None:
-        conditions.append(ds.field("at") < until.astimezone(UTC))
+        conditions += [ds.field("day") <= _day(until), ds.field("at") < until.astimezone(UTC)]
     if cameras is not None:
         conditions.append(ds.field("camera_id").isin(list(cameras)))
     if purpose is not None:
@@ -292,6 +290,10 @@ def _conditions(
     if version is not None:
         conditions.append(ds.field("version") == version)
     return conditions
+
+
+def _all_of(conditions: list[Any]) -> Any:
+    return functools.reduce(operator.and_, conditions) if conditions else None
 
 
 def _schema() -> pa.Schema:

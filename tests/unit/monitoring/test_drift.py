@@ -19,7 +19,7 @@ from its_platform.monitoring.windows import drift_state, next_window
 from its_platform.stores import Stores
 
 sys.path.insert(0, str(Path(__file__).parent))
-import synthetic_log as synthetic  # noqa: E402
+import synthetic_log as synthetic
 
 WINDOW = synthetic.START + timedelta(hours=2)
 
