@@ -18,6 +18,7 @@ from its_platform.errors import BadInput, NotFound
 from its_platform.monitoring import calibration, pages, predictions, reports, strata
 from its_platform.monitoring.reports import DriftReport
 from its_platform.monitoring.strata import Cell
+from its_platform.monitoring.windows import next_window
 from its_platform.release.truth import served
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -57,6 +58,14 @@ def report(
         made = _judge(stores, version, since, until, key, live, reference, progress)
         reports.save_report(stores, made)
     progress("drift report", STEPS, STEPS, made.verdict)
+    return made
+
+
+def report_due_windows(stores: Stores, progress: Progress = no_progress) -> list[DriftReport]:
+    """Reports on every live window of the served version that has ended and has none yet, oldest first."""
+    made: list[DriftReport] = []
+    while (window := next_window(stores)) is not None:
+        made.append(report(stores, *window, progress=progress))
     return made
 
 
