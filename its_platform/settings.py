@@ -48,7 +48,7 @@ class FrameSettings(_Group):
         0.35, ge=0, description="Mean grey-level change under which a picture counts as frozen."
     )
     duplicate_changed_share: float = Field(
-        0.002, ge=0, le=1, description="A frame is a duplicate when less of the picture than this changed."
+        0.0003, ge=0, le=1, description="A frame is a duplicate when less of the picture than this changed."
     )
     face_model: Path | None = None
     plate_model: Path | None = None
