@@ -18,7 +18,7 @@ from its_platform.dataset.request import DatasetRequest
 from its_platform.dataset.splits import Place
 from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import FrameLabels
-from its_platform.labels.store import box_as_dict, current_labels
+from its_platform.labels.store import box_as_dict, current_labels, frames_of
 from its_platform.stores import Stores
 
 COLUMNS = (
@@ -51,7 +51,7 @@ def select_frames(stores: Stores, request: DatasetRequest, previous: Collection[
     index = FrameIndex(stores)
     tables = []
     if previous:
-        tables.append(index.query(hashes=sorted(previous), columns=list(COLUMNS)))
+        tables.append(frames_of(stores, previous, COLUMNS))
     if request.window is not None:
         since, until = request.window
         found = index.query(cameras=_listed(request.cameras), since=since, until=until, columns=list(COLUMNS))

@@ -69,7 +69,7 @@ def share_blocks(
     """
     given: dict[str, Split] = {block: fixed[block] for block in strata if block in fixed}
     for blocks in _pools(strata).values():
-        counted = Counter(given[block] for block in blocks if block in given)
+        counted: Counter[Split] = Counter(given[block] for block in blocks if block in given)
         free = sorted((block for block in blocks if block not in given), key=lambda block: _rank(block, seed))
         for block in free:
             split = _next_split(counted, shares[block])
@@ -95,7 +95,7 @@ def _pools(strata: Mapping[str, tuple[str, str]]) -> dict[tuple[str, ...], list[
     return pools
 
 
-def _next_split(counted: Counter[str], shares: Mapping[Split, float]) -> Split:
+def _next_split(counted: Counter[Split], shares: Mapping[Split, float]) -> Split:
     """The split that is served first and has nothing yet, else the one that lacks most."""
     open_to: list[Split] = [split for split in FIRST_SERVED if shares.get(split, 0) > 0]
     for split in open_to:

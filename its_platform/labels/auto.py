@@ -74,7 +74,7 @@ def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[s
     """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU."""
     from ultralytics import YOLO
 
-    model = YOLO(str(weights), task="detect")
+    model: Any = YOLO(str(weights), task="detect")
 
     def detect(images: Sequence[Image]) -> list[Detections]:
         # Ultralytics reads an array as BGR.

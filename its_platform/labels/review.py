@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from its_platform.cameras import list_cameras
 from its_platform.errors import NotFound
-from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, Refusal
-from its_platform.labels.store import add_labels
+from its_platform.labels.store import add_labels, frames_of
 from its_platform.simulation import truth_at
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -31,7 +30,7 @@ def review_simulated(
     wanted = tuple(classes or stores.settings.classes)
     sources = {camera.camera_id: str(camera.source) for camera in list_cameras(stores)}
     columns = ["frame_hash", "camera_id", "captured_at", "source"]
-    rows = FrameIndex(stores).query(hashes=list(frame_hashes), columns=columns).drop_duplicates("frame_hash")
+    rows = frames_of(stores, frame_hashes, columns).drop_duplicates("frame_hash")
     known = set(rows["frame_hash"])
     refused = [Refusal(h, None, "there is no such frame") for h in frame_hashes if h not in known]
     made: list[FrameLabels] = []

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,6 +20,9 @@ from its_platform.errors import PermanentError
 from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, Refusal, box_faults, clip
 from its_platform.stores import Stores
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BOX = pa.struct(
     [
@@ -121,10 +124,19 @@ def label_statistics(stores: Stores, frame_hashes: Collection[str] | None = None
     }
 
 
+def frames_of(stores: Stores, frame_hashes: Collection[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of the index of these frames; `columns` includes frame_hash.
+
+    Hashes are picked here rather than by the index: they are spread evenly, so no file of it could be skipped.
+    """
+    found = FrameIndex(stores).query(columns=list(columns))
+    return found[found["frame_hash"].isin(set(frame_hashes))].reset_index(drop=True)
+
+
 def _frame_sizes(stores: Stores, frame_hashes: set[str]) -> dict[str, tuple[int, int]]:
     if not frame_hashes:
         return {}
-    found = FrameIndex(stores).query(hashes=sorted(frame_hashes), columns=["frame_hash", "width", "height"])
+    found = frames_of(stores, frame_hashes, ["frame_hash", "width", "height"])
     return {
         str(frame_hash): (int(width), int(height))
         for frame_hash, width, height in zip(found["frame_hash"], found["width"], found["height"], strict=True)
@@ -173,7 +185,8 @@ def _read(stores: Stores, frame_hashes: Collection[str] | None) -> list[FrameLab
         return []
     wanted = None
     if frame_hashes is not None:
-        wanted = ds.field("frame_hash").isin(pa.array(sorted(frame_hashes), pa.string()))
+        # Without the cast Arrow compares the values with the files' statistics, which may be of a type that it cannot.
+        wanted = ds.field("frame_hash").cast(pa.string()).isin(pa.array(sorted(frame_hashes), pa.string()))
     columns = ["frame_hash", "boxes", "classes", "created_at", "source", "review"]
     try:
         rows = DeltaTable(str(path)).to_pyarrow_dataset().to_table(columns=columns, filter=wanted).to_pylist()
