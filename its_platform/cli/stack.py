@@ -1,0 +1,106 @@
+"""`its up`, `down`, `status` and `doctor`: the servers of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from its_platform.cli.output import JsonFlag, emit, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from its_platform.stack import PartStatus
+
+_COLOURS = {"healthy": "green", "starting or ill": "yellow", "died": "red", "stopped": "dim"}
+
+
+def up(
+    part: Annotated[list[str] | None, typer.Option(help="Only this part, and PostgreSQL; may be repeated.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Start Dagster, MLflow, Evidently and Triton on this machine; what runs already stays as it is."""
+    from its_platform.settings import load_settings
+    from its_platform.stack import start_stack
+    from its_platform.telemetry import terminal_progress
+
+    settings = load_settings()
+    with terminal_progress() as progress:
+        found = start_stack(settings, part or None, progress)
+    emit(found, json, lambda: _table(found))
+    if not json:
+        say("`its down` stops all of it.")
+
+
+def down(json: JsonFlag = False) -> None:
+    """Stop everything that was started for this home folder, the database too."""
+    from its_platform.settings import load_settings
+    from its_platform.stack import stop_stack
+    from its_platform.telemetry import terminal_progress
+
+    with terminal_progress() as progress:
+        stopped = stop_stack(load_settings(), progress)
+    emit({"stopped": stopped}, json, lambda: f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+def status(json: JsonFlag = False) -> None:
+    """What runs, where, and whether it answers; ends with 1 when something died or does not answer."""
+    from its_platform.settings import load_settings
+    from its_platform.stack import stack_status
+
+    found = stack_status(load_settings())
+    emit(found, json, lambda: _table(found))
+    if any(one.state in {"died", "starting or ill"} for one in found):
+        raise typer.Exit(1)
+
+
+def doctor(json: JsonFlag = False) -> None:
+    """Look for what is wrong and say how to mend it; ends with 1 when something is."""
+    from its_platform.doctor import examine
+    from its_platform.settings import load_settings
+
+    findings = examine(load_settings())
+
+    def table() -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        made = Table(header_style="bold")
+        for name in ("", "what", "finding", "what to do"):
+            made.add_column(name, overflow="fold")
+        for one in findings:
+            mark = Text("✓", "green") if one.is_well else Text("✗", "red") if one.is_severe else Text("–", "yellow")
+            made.add_row(mark, one.name, Text(one.finding), Text("" if one.is_well else one.remedy))
+        return made
+
+    emit(findings, json, table)
+    if any(one.is_severe and not one.is_well for one in findings):
+        raise typer.Exit(1)
+
+
+def _table(found: list[PartStatus]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold")
+    for name in ("server", "address", "state", "process", "memory", "up for"):
+        table.add_column(name, justify="right" if name in {"process", "memory", "up for"} else "left", overflow="fold")
+    for one in found:
+        table.add_row(
+            one.title,
+            one.address or "–",
+            Text(one.state, _COLOURS[one.state]),
+            str(one.pid or "–"),
+            f"{one.memory_mb:.0f} MB" if one.memory_mb is not None else "–",
+            _duration(one.uptime_s),
+        )
+    return table
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,228 @@
+"""Long-lived programs that the platform starts: spawn one, find it again, stop all of it.
+
+Each runs in a session of its own, is written down under `home/run` with its number and its time of birth (numbers are
+given out again), and carries the home folder in its environment, by which whatever it left behind is found too. Which
+programs there are is the business of `stack.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from its_platform.errors import ServerUnavailable
+from its_platform.settings import Settings, load_settings
+from its_platform.telemetry import SILENT
+
+MARK = "ITS_STACK_HOME"
+_LOG_LIMIT_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """A program that was started. created: seconds since 1970, as the kernel tells it."""
+
+    name: str
+    pid: int
+    created: float
+    address: str
+    log: str
+    argv: list[str]
+
+
+def process_environment(settings: Settings, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment in which another process of ours reads the same settings."""
+    environment = {**SILENT, **os.environ, **(extra or {})}
+    if load_settings() != settings:
+        for name, value in settings.model_dump(mode="json").items():
+            for nested in [key for key in environment if key.upper().startswith(f"ITS_{name.upper()}__")]:
+                del environment[nested]
+            if value is None:
+                environment.pop(f"ITS_{name.upper()}", None)
+            else:
+                environment[f"ITS_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+    environment["ITS_HOME"] = str(settings.home.absolute())
+    environment[MARK] = str(settings.home.absolute())
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+def spawn(
+    settings: Settings, name: str, argv: list[str], environment: Mapping[str, str], address: str, where: Path
+) -> Record:
+    """Start a program in its own session, its words in `home/log/<name>.log`. Raises `ServerUnavailable`."""
+    log = settings.logs / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file() and log.stat().st_size > _LOG_LIMIT_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("ab") as file:
+        try:
+            process = subprocess.Popen(
+                argv, cwd=where, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise ServerUnavailable(
+                f"{name} cannot be started: {argv[0]}: {error.strerror}.", "Run `make install`."
+            ) from error
+    try:
+        created = psutil.Process(process.pid).create_time()
+    except psutil.NoSuchProcess:
+        created = 0.0
+    record = Record(name, process.pid, created, address, str(log), [*argv])
+    path = _path(settings, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(asdict(record), indent=1))
+    unfinished.replace(path)
+    return record
+
+
+def read_record(settings: Settings, name: str) -> Record | None:
+    """What was written down about a program, whether it still runs or not."""
+    try:
+        return Record(**json.loads(_path(settings, name).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def forget(settings: Settings, name: str) -> None:
+    _path(settings, name).unlink(missing_ok=True)
+
+
+def find(record: Record | None) -> psutil.Process | None:
+    """The program's process while it runs; a zombie, or another program under its number, is not it."""
+    if record is None:
+        return None
+    try:
+        process = psutil.Process(record.pid)
+        if abs(process.create_time() - record.created) > 1 or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process
+    except psutil.Error:
+        return None
+
+
+def stop(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
+    """End a program with everything that it started, and wait until all are gone; whether it was running."""
+    record = read_record(settings, name)
+    process = find(record)
+    if record is None or process is None:
+        forget(settings, name)
+        return False
+    family = {process, *_children(process), *_session(record.pid)}
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(record.pid, signal.SIGTERM)
+    _end(family, timeout_s)
+    forget(settings, name)
+    return True
+
+
+def left_behind(settings: Settings) -> list[psutil.Process]:
+    """Every process that carries this home's mark: what the stack started, and what those started in turn."""
+    home, found = str(settings.home.absolute()), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+            if process.pid != os.getpid() and not is_dead and process.environ().get(MARK) == home:
+                found.append(process)
+    # A command that was itself started by a marked process is not to end its own parents.
+    mine = {parent.pid for parent in psutil.Process().parents()}
+    return [process for process in found if process.pid not in mine]
+
+
+def end_all(processes: Iterable[psutil.Process], timeout_s: float = 10.0) -> None:
+    """End processes politely, then firmly, and wait until they are gone."""
+    processes = list(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _end(processes, timeout_s)
+
+
+def memory_mb(process: psutil.Process) -> float:
+    """Resident memory of a process and its descendants; pages that they share count once for each."""
+    total = 0
+    for one in [process, *_children(process)]:
+        with contextlib.suppress(psutil.Error):
+            total += one.memory_info().rss
+    return total / 1e6
+
+
+def port_owner(host: str, port: int) -> str | None:
+    """Who listens on a port, in words, or None when it is free."""
+    import socket
+
+    with socket.socket() as probe:
+        # As servers do it: connections that are only winding down do not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            return None
+        except OSError:
+            pass
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()}, process {process.pid}"
+    return "another program"
+
+
+def tail(log: Path, lines: int = 1) -> str:
+    """The last words of a log that say something, on one line."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 8000))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    worrying = [line for line in said if "rror" in line or "FATAL" in line]
+    return " | ".join((worrying or said)[-lines:])[-400:]
+
+
+def _path(settings: Settings, name: str) -> Path:
+    return settings.home / "run" / f"{name}.json"
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """Processes whose parent has ended but which still belong to the leader's session."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
+    return found
+
+
+def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
+    _, alive = psutil.wait_procs(list(processes), timeout=timeout_s)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    _, alive = psutil.wait_procs(alive, timeout=10)
+    deadline = time.monotonic() + 5
+    # A child of ours stays as a zombie until it is waited for; others are waited for by the system.
+    while [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]:
+        if time.monotonic() > deadline:
+            raise ServerUnavailable(
+                f"Process {alive[0].pid} does not end.", "It may hang in the kernel; `ps` shows its state."
+            )
+        time.sleep(0.1)

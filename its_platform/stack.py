@@ -1,0 +1,444 @@
+"""The servers of one machine: start them in order, know how they are, stop them without a remainder.
+
+PostgreSQL, Triton, MLflow's page, Evidently's page, Dagster's page and daemon, and the supervisor that looks after
+them. Everything listens on `settings.host`. What each server does is the business of the stages; how processes are
+started and ended, of `processes.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from its_platform import processes
+from its_platform.errors import BadInput, ItsError, LeaseHeld, NotFound, ServerUnavailable
+from its_platform.processes import process_environment
+from its_platform.settings import REPOSITORY, Settings
+from its_platform.stores.postgres import is_running, server_process, socket_folder, stop_postgres
+from its_platform.stores.prepare import dagster_environment, prepare, write_dagster_home
+from its_platform.telemetry import Progress, no_progress
+
+POSTGRES = "postgres"
+SUPERVISOR = "supervisor"
+_LOCK_WAIT_S = 120
+
+
+@dataclass(frozen=True)
+class Part:
+    """A server and how to start it. ports: those it listens on, by their name in `Ports`.
+
+    command: the words and the whole environment. is_healthy asks it something and looks at the answer.
+    """
+
+    name: str
+    title: str
+    ports: tuple[str, ...]
+    command: Callable[[Settings], tuple[list[str], dict[str, str]]]
+    is_healthy: Callable[[Settings], bool]
+    start_timeout_s: float = 120.0
+    stop_timeout_s: float = 15.0
+    is_page: bool = False
+
+    def address(self, settings: Settings) -> str:
+        """Where it listens; empty for one that does not."""
+        if not self.ports:
+            return ""
+        scheme = "http://" if self.is_page else ""
+        return f"{scheme}{settings.host}:{getattr(settings.ports, self.ports[0])}"
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """How a part is right now. state: `healthy`, `starting or ill`, `died` or `stopped`."""
+
+    name: str
+    title: str
+    address: str
+    state: str
+    pid: int | None
+    memory_mb: float | None
+    uptime_s: float | None
+    log: str
+    note: str = ""
+
+    @property
+    def is_healthy(self) -> bool:
+        return self.state == "healthy"
+
+
+def start_stack(
+    settings: Settings, parts: Sequence[str] | None = None, progress: Progress = no_progress
+) -> list[PartStatus]:
+    """Start what does not run yet and wait until each answers; what runs stays as it is.
+
+    parts: names from `PARTS` (all by default); PostgreSQL always comes along. Raises `BadInput` for a port that is
+    taken, `ServerUnavailable` for a part that does not come up; what this call started is then stopped again.
+    """
+    wanted = [part_named(name) for name in parts] if parts is not None else list(PARTS)
+    wanted = [part for part in PARTS if part in wanted]
+    with _held(settings):
+        missing = [part for part in wanted if processes.find(processes.read_record(settings, part.name)) is None]
+        for part in missing:
+            _check_ports(settings, part)
+        had_postgres = is_running(settings)
+        started: list[Part] = []
+        total = len(wanted) + 1
+        try:
+            prepare(settings, progress)
+            progress("servers", 1, total, "PostgreSQL")
+            for part in missing:
+                # Written down before it begins to wait: they start side by side.
+                _spawn(settings, part)
+                started.append(part)
+            for done, part in enumerate(wanted, start=2):
+                progress("servers", done - 1, total, part.title)
+                _wait_healthy(settings, part)
+            progress("servers", total, total, "all answer")
+            if any(part.name == "dagster" for part in started):
+                _settle_interrupted_runs(settings)
+        except BaseException:
+            # An interrupt too: half a stack is worse than none.
+            for part in reversed(started):
+                processes.stop(settings, part.name, part.stop_timeout_s)
+            if not had_postgres and settings.database_url is None and not processes.left_behind(settings):
+                stop_postgres(settings)
+            raise
+    return [part_status(settings, part) for part in wanted]
+
+
+def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str]:
+    """Stop everything of this home in reverse order, PostgreSQL last, and leave no process; the names of what ran."""
+    # First and without the lock: it may be about to start something again, and would hold us up.
+    stopped = [SUPERVISOR] if processes.stop(settings, SUPERVISOR) else []
+    total = len(PARTS) + 2
+    with _held(settings):
+        for done, part in enumerate(reversed(PARTS)):
+            progress("stopping", done, total, part.title)
+            if part.name != SUPERVISOR and processes.stop(settings, part.name, part.stop_timeout_s):
+                stopped.append(part.name)
+        progress("stopping", total - 2, total, "what was left behind")
+        _stop_triton_remains(settings)
+        processes.end_all(processes.left_behind(settings))
+        progress("stopping", total - 1, total, "PostgreSQL")
+        if settings.database_url is None:
+            from its_platform.stores.database import dispose_engines
+
+            if server_process(settings) is not None:
+                stopped.append(POSTGRES)
+            dispose_engines()
+            stop_postgres(settings)
+    progress("stopping", total, total, "nothing runs")
+    return stopped
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether any server of the stack runs (PostgreSQL alone does not count: any command starts it)."""
+    return any(processes.find(processes.read_record(settings, part.name)) is not None for part in PARTS)
+
+
+def stack_status(settings: Settings) -> list[PartStatus]:
+    """How PostgreSQL and each part are, each asked right now."""
+    return [_postgres_status(settings), *(part_status(settings, part) for part in PARTS)]
+
+
+def part_status(settings: Settings, part: Part) -> PartStatus:
+    """How one part is."""
+    record = processes.read_record(settings, part.name)
+    process = processes.find(record)
+    log = str(settings.logs / f"{part.name}.log")
+    if process is None:
+        note = processes.tail(Path(log)) if record else ""
+        return PartStatus(
+            part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note
+        )
+    is_healthy = _asks_well(settings, part)
+    return PartStatus(
+        part.name,
+        part.title,
+        part.address(settings),
+        "healthy" if is_healthy else "starting or ill",
+        process.pid,
+        round(processes.memory_mb(process), 1),
+        round(time.time() - process.create_time(), 1),
+        log,
+        "" if is_healthy else processes.tail(Path(log)),
+    )
+
+
+def restart_part(settings: Settings, name: str) -> None:
+    """Stop a part, if it runs, and start it anew; waits until it answers. Raises `ServerUnavailable`."""
+    part = part_named(name)
+    with _held(settings):
+        processes.stop(settings, part.name, part.stop_timeout_s)
+        if part.name == "triton":
+            _stop_triton_remains(settings)
+        _check_ports(settings, part)
+        _spawn(settings, part)
+        _wait_healthy(settings, part)
+
+
+def part_named(name: str) -> Part:
+    for part in PARTS:
+        if part.name == name:
+            return part
+    raise NotFound(f"The stack has no part {name}.", f"It has {', '.join(part.name for part in PARTS)}.")
+
+
+def _spawn(settings: Settings, part: Part) -> None:
+    if part.name == "dagster":
+        write_dagster_home(settings)
+    argv, environment = part.command(settings)
+    processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY)
+
+
+def _wait_healthy(settings: Settings, part: Part) -> None:
+    deadline = time.monotonic() + part.start_timeout_s
+    log = settings.logs / f"{part.name}.log"
+    while not _asks_well(settings, part):
+        if processes.find(processes.read_record(settings, part.name)) is None:
+            raise ServerUnavailable(
+                f"{part.title} ended while it started: {processes.tail(log) or 'no word from it'}", f"Read {log}."
+            )
+        if time.monotonic() > deadline:
+            raise ServerUnavailable(f"{part.title} did not answer within {part.start_timeout_s:.0f} s.", f"Read {log}.")
+        time.sleep(0.3)
+
+
+def _asks_well(settings: Settings, part: Part) -> bool:
+    try:
+        return part.is_healthy(settings)
+    except (ItsError, OSError, ValueError):
+        return False
+
+
+def _check_ports(settings: Settings, part: Part) -> None:
+    for name in part.ports:
+        port = getattr(settings.ports, name)
+        owner = processes.port_owner(settings.host, port)
+        if owner is not None:
+            raise BadInput(
+                f"Port {port}, which {part.title} needs, is taken by {owner}.",
+                f"Stop that, or choose another with ITS_PORTS__{name.upper()}.",
+            )
+
+
+def _postgres_status(settings: Settings) -> PartStatus:
+    if settings.database_url is not None:
+        from its_platform.stores.database import Database
+
+        try:
+            with Database(settings).engine.connect():
+                state = "healthy"
+        except (ItsError, OSError) as error:
+            return PartStatus(POSTGRES, "PostgreSQL", "as set", "stopped", None, None, None, "", str(error))
+        return PartStatus(POSTGRES, "PostgreSQL", "as set", state, None, None, None, "")
+    process, is_answering = server_process(settings), is_running(settings)
+    state = "healthy" if is_answering else "stopped" if process is None else "starting or ill"
+    return PartStatus(
+        POSTGRES,
+        "PostgreSQL",
+        str(socket_folder(settings)),
+        state,
+        process.pid if process else None,
+        round(processes.memory_mb(process), 1) if process else None,
+        round(time.time() - process.create_time(), 1) if process else None,
+        str(settings.home / "postgres" / "server.log"),
+    )
+
+
+def _stop_triton_remains(settings: Settings) -> None:
+    from its_platform.serving.server import stop_triton
+
+    stop_triton(settings)
+
+
+def _settle_interrupted_runs(settings: Settings) -> None:
+    """Give up the runs that a stop or a crash cut off: their processes are gone, and they would hold the queue."""
+    question = "{ runsOrError(filter: {statuses: [STARTING, STARTED, CANCELING]}) { ... on Runs { results { runId startTime } } } }"
+    since = time.time() - 600
+    found = dagster_query(settings, question)["runsOrError"].get("results", [])
+    began = min(
+        (record.created for name in ("dagster", "dagster-daemon") if (record := processes.read_record(settings, name))),
+        default=since,
+    )
+    for run in found:
+        # Not those that the daemon has begun since it came up beside us.
+        if run["startTime"] is not None and run["startTime"] < began:
+            dagster_query(
+                settings,
+                "mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY)"
+                " { __typename } }",
+                {"id": run["runId"]},
+            )
+
+
+def dagster_query(settings: Settings, query: str, variables: dict[str, object] | None = None) -> dict[str, dict]:  # type: ignore[type-arg]
+    """Ask Dagster's page by GraphQL. Raises `ServerUnavailable` when it does not answer, or answers with errors."""
+    address = part_named("dagster").address(settings)
+    request = urllib.request.Request(
+        f"{address}/graphql",
+        json.dumps({"query": query, "variables": variables or {}}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with _direct().open(request, timeout=20) as answer:
+            read = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise ServerUnavailable(f"Dagster's page at {address} does not answer.", "`its doctor` says more.") from error
+    if read.get("errors"):
+        raise ServerUnavailable(f"Dagster's page refuses a question: {read['errors'][0].get('message')}")
+    data: dict[str, dict] = read["data"]  # type: ignore[type-arg]
+    return data
+
+
+def _direct() -> urllib.request.OpenerDirector:
+    # Our own servers are never asked through a proxy.
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _answers(path: str, port: str) -> Callable[[Settings], bool]:
+    def ask(settings: Settings) -> bool:
+        address = f"http://{settings.host}:{getattr(settings.ports, port)}{path}"
+        try:
+            with _direct().open(address, timeout=5) as answer:
+                return 200 <= answer.status < 300
+        except urllib.error.HTTPError:
+            return False
+
+    return ask
+
+
+def _beats(settings: Settings) -> bool:
+    """Whether the daemon has given a sign of life since it was started."""
+    import sqlalchemy as sa
+
+    from its_platform.stores.database import database_url
+
+    record = processes.read_record(settings, "dagster-daemon")
+    engine = sa.create_engine(database_url(settings, "dagster"), poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            last = connection.execute(sa.text("SELECT max(timestamp) FROM daemon_heartbeats")).scalar()
+    except sa.exc.SQLAlchemyError:
+        return False
+    seconds = last.timestamp() if last is not None and last.tzinfo else None
+    if last is not None and seconds is None:
+        from datetime import UTC
+
+        seconds = last.replace(tzinfo=UTC).timestamp()
+    # It beats every half minute and counts as dead, by Dagster's own measure, after five.
+    return bool(record and seconds and seconds >= record.created and time.time() - seconds < 300)
+
+
+def _supervises(settings: Settings) -> bool:
+    record = processes.read_record(settings, SUPERVISOR)
+    try:
+        beat = json.loads((settings.home / "run" / "supervisor-beat.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(record and beat["pid"] == record.pid)
+
+
+def _program(name: str) -> str:
+    path = Path(sys.executable).with_name(name)
+    if not path.is_file():
+        raise ServerUnavailable(f"The program {name} is not installed beside {sys.executable}.", "Run `make install`.")
+    return str(path)
+
+
+def _triton(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    from its_platform.serving.server import triton_command
+
+    argv, environment = triton_command(settings)
+    return argv, {**environment, processes.MARK: str(settings.home.absolute())}
+
+
+def _mlflow(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    from its_platform.stores.registry import Registry
+
+    registry = Registry(settings)
+    argv = [
+        _program("mlflow"), "server", "--host", settings.host, "--port", str(settings.ports.mlflow), "--workers", "1",
+        "--default-artifact-root", registry.artefacts.as_uri(), "--no-serve-artifacts",
+    ]  # fmt: skip
+    # In the environment, since a command line is there for everyone to read.
+    extra = {
+        "MLFLOW_BACKEND_STORE_URI": registry.tracking_uri,
+        "MLFLOW_REGISTRY_STORE_URI": registry.tracking_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    return argv, process_environment(settings, extra)
+
+
+def _evidently(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    workspace = settings.home.absolute() / "evidently"
+    workspace.mkdir(parents=True, exist_ok=True)
+    argv = [
+        _program("evidently"), "ui", "--host", settings.host, "--port", str(settings.ports.evidently),
+        "--workspace", str(workspace),
+    ]  # fmt: skip
+    return argv, process_environment(settings)
+
+
+def _dagster(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    argv = [
+        _program("dagster-webserver"), "-h", settings.host, "-p", str(settings.ports.dagster),
+        "-w", str(REPOSITORY / "workspace.yaml"),
+    ]  # fmt: skip
+    return argv, process_environment(settings, dagster_environment(settings))
+
+
+def _daemon(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    argv = [_program("dagster-daemon"), "run", "-w", str(REPOSITORY / "workspace.yaml")]
+    return argv, process_environment(settings, dagster_environment(settings))
+
+
+def _supervisor(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "its_platform.supervisor"], process_environment(settings)
+
+
+def _is_triton_ready(settings: Settings) -> bool:
+    from its_platform.serving.health import probe
+
+    results = probe(settings)
+    return bool(results) and results[0].is_healthy
+
+
+PARTS: tuple[Part, ...] = (
+    Part(
+        "triton", "Triton", ("triton_grpc", "triton_http", "triton_metrics"), _triton, _is_triton_ready,
+        stop_timeout_s=25,
+    ),
+    Part("mlflow", "MLflow", ("mlflow",), _mlflow, _answers("/health", "mlflow"), is_page=True),
+    Part("evidently", "Evidently", ("evidently",), _evidently, _answers("/api/projects", "evidently"), is_page=True),
+    Part("dagster", "Dagster", ("dagster",), _dagster, _answers("/server_info", "dagster"), is_page=True),
+    Part("dagster-daemon", "Dagster's daemon", (), _daemon, _beats, stop_timeout_s=20),
+    Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises),
+)  # fmt: skip
+
+
+@contextmanager
+def _held(settings: Settings) -> Iterator[None]:
+    """One starter or stopper of this home's servers at a time."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "stack.lock").open("w") as file:
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LeaseHeld(
+                        "Someone else is still starting or stopping the servers.", "Try again in a moment."
+                    ) from None
+                time.sleep(0.2)
+        yield
