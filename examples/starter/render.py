@@ -77,8 +77,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
         for done, added in enumerate(pool.imap_unordered(render_camera, tasks), 1):
             boxes += added
-            print(f"\r{done} of {cameras} cameras, {boxes} boxes", end="", flush=True)
-    print()
+            sys.stderr.write(f"\r{done} of {cameras} cameras, {boxes} boxes")
+    sys.stderr.write("\n")
     names = "\n".join(f"  {i}: {name}" for i, name in enumerate(CLASSES))
     where = given.out.resolve()
     (given.out / "data.yaml").write_text(f"path: {where}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")

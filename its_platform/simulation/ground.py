@@ -188,8 +188,9 @@ def _draw_prop(view: View, image: np.ndarray, mask: np.ndarray, prop: Prop) -> N
     def post(low: float, high: float, width: float, colour: tuple[int, int, int]) -> None:
         (a, scale), (b, _) = at(0, 0, low), at(0, 0, high)
         w = max(width * scale / 2, 0.8)
-        _paint(image, np.array([a + (-w, 0), a + (w, 0), b + (w * 0.7, 0), b + (-w * 0.7, 0)]), colour)
-        _paint(mask, np.array([a + (-w, 0), a + (w, 0), b + (w * 0.7, 0), b + (-w * 0.7, 0)]), (255,))
+        column = np.array([a, a, b, b]) + np.array([(-w, 0), (w, 0), (w * 0.7, 0), (-w * 0.7, 0)])
+        _paint(image, column, colour)
+        _paint(mask, column, (255,))
 
     if prop.kind == "tree":
         post(0, prop.size * 0.5, 0.28, (84, 66, 50))
@@ -215,7 +216,7 @@ def _draw_prop(view: View, image: np.ndarray, mask: np.ndarray, prop: Prop) -> N
         post(0, prop.size, 0.11, (80, 82, 84))
         (centre, scale) = at(0, 0, prop.size)
         w, h = (0.18 * scale, 0.45 * scale) if prop.kind == "signal" else (0.32 * scale, 0.32 * scale)
-        box = np.array([centre + (-w, -h), centre + (w, -h), centre + (w, h), centre + (-w, h)])
+        box = centre + np.array([(-w, -h), (w, -h), (w, h), (-w, h)])
         _paint(image, box, (34, 36, 36) if prop.kind == "signal" else (42, 88, 170))
         _paint(mask, box, (255,))
 

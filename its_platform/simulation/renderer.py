@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from its_platform.simulation.ground import Sprite, scene_of
-from its_platform.simulation.shapes import GLASS, HEAD, TAIL, Mesh, mesh_of
+from its_platform.simulation.mesh import GLASS, HEAD, TAIL, Mesh
+from its_platform.simulation.shapes import POSES, mesh_of
 from its_platform.simulation.traffic import Traveller, travellers
 from its_platform.simulation.views import HEIGHT, WIDTH, View, view_named
 from its_platform.simulation.weather import Air, add_noise, add_rain, air_of, check_conditions
@@ -98,7 +99,7 @@ def _place(view: View, traveller: Traveller) -> _Body | None:
     pose = 0
     if traveller.class_name in ("pedestrian", "bicycle"):
         stride = 0.19 if traveller.class_name == "pedestrian" else 0.55
-        pose = int(traveller.gait / stride) % 8
+        pose = int(traveller.gait / stride) % POSES
     mesh = mesh_of(traveller.class_name, traveller.variant, round(traveller.length_m, 2), pose)
     cosine, sine = math.cos(traveller.heading), math.sin(traveller.heading)
     turn = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1.0]])
@@ -198,7 +199,7 @@ def _render(view: View, seed: int, at_s: float, light: str, weather: str) -> Sim
         _paint(image, body)
     for sprite in waiting:
         _stamp(image, sprite)
-    moment = np.random.default_rng([seed & 0xFFFFFFFF, view.number, int(round(at_s * 1000)) & 0xFFFFFFFF])
+    moment = np.random.default_rng([seed & 0xFFFFFFFF, view.number, round(at_s * 1000) & 0xFFFFFFFF])
     lit = _light(image, bodies, owners, air, light, weather)
     if weather == "rain":
         lit = add_rain(lit, {"day": 1.0, "dusk": 0.5, "night": 0.2}[light], moment)

@@ -219,7 +219,7 @@ def junction(rng: np.random.Generator) -> Layout:
             stop_s = 24 - half
             lanes.append(
                 Lane(
-                    f"zebra-{axis}-{index + 1}", path, (("pedestrian", 1.0),), 1.4, 2.2, cycle, offset, red, stop_s, 0.5
+                    f"zebra-{axis}-{index + 1}", path, (("pedestrian", 1.0),), 1.4, 1.8, cycle, offset, red, stop_s, 0.5
                 )
             )
     corner = half + 0.9

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 from its_platform.errors import BadInput, NotFound
 from its_platform.simulation.renderer import SimulatedFrame, TruthBox, render, truth
@@ -75,23 +75,27 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Address:
-    """A simulated camera's source: `sim://<view>`, optionally `?seed=7` for another world."""
+    """A simulated camera's source: `sim://<view>`, optionally `?seed=7` for another world, `@12.5s` for one frame."""
 
     view: str
     seed: int | None = None
+    at_s: float | None = None
+
+
+_ADDRESS = re.compile(
+    r"sim://(?P<view>[\w-]+)/?(\?seed=(?P<seed>\d+))?(@(?P<at_s>\d+(\.\d+)?(e[+-]?\d+)?)s)?", re.ASCII
+)
 
 
 def parse_address(source: str) -> Address:
     """Read a `sim://` address. Raises `BadInput` for a wrong one, `NotFound` for an unknown view."""
-    parts = urlsplit(source)
-    query = parse_qs(parts.query)
-    seed = query.get("seed", [""])[-1]
-    if parts.scheme != "sim" or not parts.netloc or parts.path not in ("", "/") or (seed and not seed.isdecimal()):
-        raise BadInput(
-            f"{source!r} is no address of a simulated camera.", "Write sim://junction or sim://junction?seed=7."
-        )
-    view_named(parts.netloc)
-    return Address(parts.netloc, int(seed) if seed else None)
+    found = _ADDRESS.fullmatch(source)
+    if not found:
+        hint = "Write sim://junction or sim://junction?seed=7."
+        raise BadInput(f"{source!r} is no address of a simulated camera.", hint)
+    view_named(found["view"])
+    seed, at_s = found["seed"], found["at_s"]
+    return Address(found["view"], int(seed) if seed else None, float(at_s) if at_s else None)
 
 
 def timeline_path(settings: Settings) -> Path:
