@@ -88,7 +88,7 @@ def calibrate(
         if min(_values(cells, live, "window"), _values(cells, held, "reference")) < MINIMUM_VALUES:
             continue
         found[column] = _column(cells, pretended, live, held, resolution(column), method)
-    if vectors is not None:
+    if vectors is not None and _has_enough(cells, vectors):
         found[EMBEDDING] = _embedding(cells, pretended, *vectors)
     blocks = sum(int(cell.blocks.max()) + 1 for cell in cells)
     root = _allowance(max(1, blocks - len(cells)), false_alarm_rate)
@@ -133,16 +133,21 @@ def _column(
 
 
 def _embedding(cells: Sequence[Cell], pretended: Sequence[Split], live: Vectors, held: Vectors) -> tuple[float, Floats]:
-    weights = np.array([len(cell.window) for cell in cells], float)
-    real, null = [], []
+    weights, real, null = [], [], []
     for cell, split in zip(cells, pretended, strict=True):
         ours, theirs = live[cell.window], held[cell.reference]
+        is_there = np.isfinite(theirs).all(axis=1)
+        ours, theirs = ours[np.isfinite(ours).all(axis=1)], theirs[is_there]
+        weights.append(float(len(ours)))
         both = np.concatenate([theirs, ours])
         is_reference = np.r_[np.ones(len(theirs)), np.zeros(len(ours))][:, None]
         distances = effects.pairwise(both, both)
+        np.fill_diagonal(distances, 0.0)
         real.append(effects.energy_parts(distances, Split(is_reference, 1.0 - is_reference)))
-        null.append(effects.energy_parts(distances[: len(theirs), : len(theirs)], split))
-    return float(_coefficient(real, weights)[0]), _coefficient(null, weights)
+        kept = Split(split.as_reference[is_there], split.as_window[is_there])
+        null.append(effects.energy_parts(distances[: len(theirs), : len(theirs)], kept))
+    shares = np.array(weights)
+    return float(_coefficient(real, shares)[0]), _coefficient(null, shares)
 
 
 def _coefficient(parts: Sequence[tuple[Floats, Floats]], weights: Floats) -> Floats:
@@ -174,6 +179,12 @@ def _allowance(freedom: int, false_alarm_rate: float) -> float:
 
     point = 1.0 - false_alarm_rate / 2
     return float(t.ppf(point, max(2, freedom)) / norm.ppf(point))
+
+
+def _has_enough(cells: Sequence[Cell], vectors: tuple[Vectors, Vectors]) -> bool:
+    live, held = (np.isfinite(side).all(axis=1).astype(float) for side in vectors)
+    live[live == 0], held[held == 0] = np.nan, np.nan
+    return min(_values(cells, live, "window"), _values(cells, held, "reference")) >= MINIMUM_VALUES
 
 
 def _values(cells: Sequence[Cell], column: Floats, side: str) -> int:

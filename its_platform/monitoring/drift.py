@@ -48,8 +48,8 @@ def report(
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     progress("drift report", 0, STEPS, "reading")
     with stores.database.lock("drift_report"):
-        live = predictions.query(stores, since, until, purpose="live", version=version)
-        reference = predictions.query(stores, purpose="reference", version=version)
+        live = _each_once(predictions.query(stores, since, until, purpose="live", version=version))
+        reference = _each_once(predictions.query(stores, purpose="reference", version=version))
         key = run_key(stores, version, since, until, live, reference)
         known = reports.find_report(stores, key)
         if known is not None:
@@ -182,8 +182,13 @@ def comparable_embeddings(
         return None, f"not compared: made by different embedders ({', '.join(sorted(embedders))})"
     ours, theirs = strata.embeddings(live), strata.embeddings(reference)
     if ours is None or theirs is None or not embedders:
-        return None, "not compared: some rows have none"
+        return None, "not compared: one side has none"
     return (ours, theirs), f"compared: {embedders.pop()}"
+
+
+def _each_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """A picture that was asked about twice (a client that tried again) counts once."""
+    return rows.drop_duplicates(["camera_id", "at"], ignore_index=True)
 
 
 def _refusal(rows: int, reference_rows: int, version: int, minimum: int) -> str:

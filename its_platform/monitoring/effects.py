@@ -98,7 +98,9 @@ def energy_parts(distances: Floats, split: Split) -> tuple[Floats, Floats]:
         within_a = (a * towards_a).sum(axis=0) / (n_a * (n_a - 1))
         within_b = (b * towards_b).sum(axis=0) / (n_b * (n_b - 1))
         between = (b * towards_a).sum(axis=0) / (n_a * n_b)
-        return 2 * between - within_a - within_b, 2 * between
+        above = 2 * between - within_a - within_b
+    # One row alone has no distance within: such a cell must not weigh below the line only.
+    return above, np.where(np.isfinite(above), 2 * between, np.nan)
 
 
 def pairwise(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Floats:

@@ -136,11 +136,19 @@ def unseen(found: Sequence[Cell]) -> list[str]:
 
 
 def embeddings(rows: pd.DataFrame) -> npt.NDArray[np.float32] | None:
-    """Embeddings of the rows `[n, D]`, or None where one row at least has none."""
+    """Embeddings of the rows `[n, D]`, NaN in a row that has none (the front does not embed every picture).
+
+    None where no row has one.
+    """
     vectors: list[Any] = list(rows["embedding"])
-    if not vectors or any(vector is None or len(vector) == 0 for vector in vectors):
+    sizes = {len(vector) for vector in vectors if vector is not None and len(vector)}
+    if len(sizes) != 1:
         return None
-    return np.asarray([np.asarray(vector, np.float32) for vector in vectors])
+    found = np.full((len(vectors), sizes.pop()), np.nan, np.float32)
+    for number, vector in enumerate(vectors):
+        if vector is not None and len(vector):
+            found[number] = vector
+    return found
 
 
 def _seconds(rows: pd.DataFrame) -> Floats:
