@@ -259,7 +259,7 @@ def list_decisions(stores: Stores, limit: int | None = None) -> list[dict[str, A
         ]
 
 
-def _own_decisions() -> sa.Select[tuple[DecisionRow]]:
+def _own_decisions() -> sa.Select[Any]:
     # The table also holds what the release stage refused; its rows have other actions.
     return sa.select(DecisionRow).where(DecisionRow.action.in_(ACTIONS)).order_by(DecisionRow.id.desc())
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from its_platform.errors import BadInput, NotFound
 from its_platform.monitoring import calibration, pages, predictions, reports, strata
-from its_platform.monitoring.reports import DriftReport
+from its_platform.monitoring.reports import DriftReport, Verdict
 from its_platform.monitoring.strata import Cell
 from its_platform.monitoring.windows import next_window
 from its_platform.release.truth import served
@@ -126,7 +126,7 @@ def _judge(
     worst = max(found.columns, key=lambda name: found.columns[name].ratio)
     score = float(found.columns[worst].ratio)
     is_drifted = score >= THRESHOLD
-    verdict = "drifted" if is_drifted else "stable"
+    verdict: Verdict = "drifted" if is_drifted else "stable"
     reason = _reason(found.columns, worst)
     unseen = strata.unseen(cells)
     shown = _shown(window_figures, reference_figures, vectors, cells)

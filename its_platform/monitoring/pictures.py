@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import numpy as np
+
 from its_platform.monitoring.reports import DriftReport
 
 DRIFTED, STABLE, LINE = "#c8442f", "#3c7a89", "#222222"
@@ -50,7 +52,12 @@ def history(reports: Sequence[DriftReport]) -> bytes:
     for version in sorted({report.model_version for report in reports}):
         own = sorted((r for r in reports if r.model_version == version and r.score is not None), key=lambda r: r.until)
         if own:
-            axes.plot([r.until for r in own], [r.score for r in own], marker="o", label=f"version {version}")
+            axes.plot(
+                np.array([r.until.replace(tzinfo=None) for r in own], "datetime64[ms]"),
+                np.array([r.score for r in own], float),
+                marker="o",
+                label=f"version {version}",
+            )
             axes.legend(frameon=False)
     axes.axhline(1.0, color=LINE, linewidth=1.2, linestyle="--")
     axes.set_ylabel("worst effect / threshold")
