@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+ABANDONED_S = 30.0
+CLOSE_WITHIN_S = 5.0
+HINT = "Start it with `its up`, or look at `its serving probe`."
 Images = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
@@ -66,6 +69,7 @@ class DetectorClient:
         self._address = settings.triton_grpc
         self._deadline_s = deadline_s or settings.serving.deadline_s
         self._channel: InferenceServerClient | None = None
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     async def __aenter__(self) -> Self:
         from tritonclient.grpc.aio import InferenceServerClient
@@ -76,6 +80,8 @@ class DetectorClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._under_way:
+            await asyncio.wait(set(self._under_way), timeout=CLOSE_WITHIN_S)
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -184,21 +190,44 @@ class DetectorClient:
         """Make a call, again and again while the server is away, until the deadline."""
         from tritonclient.utils import InferenceServerException
 
-        if self._channel is None:
-            raise RuntimeError("DetectorClient is used outside of `async with`")
         allowed_s = deadline_s or self._deadline_s
         end = time.monotonic() + allowed_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await call(self._channel, max(end - time.monotonic(), 0.01))
+                return await self._finished(call, end - time.monotonic())
             except InferenceServerException as error:
-                problem = _problem(error, self._address, allowed_s)
+                problem = _problem(error, self._address)
                 is_worth_waiting = self._is_patient and isinstance(problem, ServerUnavailable)
                 if not is_worth_waiting or time.monotonic() + pause_s >= end:
                     raise problem from error
+            except TimeoutError as error:
+                raise ServerUnavailable(
+                    f"Triton at {self._address} did not answer within {allowed_s:g} s.", HINT
+                ) from error
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _finished(self, call: Callable[[InferenceServerClient, float], Awaitable[T]], left_s: float) -> T:
+        """One call's result. Raises `TimeoutError` when it takes longer, and leaves the call to end by itself.
+
+        A call is never cancelled, neither by its deadline nor with its caller: a cancellation that meets the answer on
+        its way crashes Triton 2.51 as a whole (triton-inference-server/server, issue 8034).
+        """
+        if self._channel is None:
+            raise RuntimeError("DetectorClient is used outside of `async with`")
+        task = asyncio.ensure_future(call(self._channel, max(left_s, 0) + ABANDONED_S))
+        self._under_way.add(task)
+        task.add_done_callback(self._forget)
+        done, _ = await asyncio.wait({task}, timeout=max(left_s, 0.001))
+        if not done:
+            raise TimeoutError
+        return task.result()
+
+    def _forget(self, task: asyncio.Future[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()
 
 
 def detect_once(settings: Settings, images: Images, **asked: Any) -> Answer:
@@ -255,20 +284,20 @@ def _parameters(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _problem(error: Any, address: str, allowed_s: float) -> ServerUnavailable | ModelRefused:
+def _problem(error: Any, address: str) -> ServerUnavailable | ModelRefused:
     """Triton's error as one of ours. A stub that died answers INTERNAL; another instance may still live."""
     status, message = str(error.status() or ""), " ".join(str(error.message() or "").split())
-    hint = "Start it with `its up`, or look at `its serving probe`."
-    if "DEADLINE_EXCEEDED" in status:
-        return ServerUnavailable(f"Triton at {address} did not answer within {allowed_s:g} s.", hint)
-    is_restricted = "restricted" in message
-    if "UNAVAILABLE" in status and not is_restricted:
-        if "connect" in message.lower() or "transport" in message.lower() or "socket" in message.lower():
-            return ServerUnavailable(f"No Triton answers at {address}.", hint)
-        return ServerUnavailable(f"Triton at {address} cannot answer now: {message}", hint)
+    is_unconnected = any(word in message.lower() for word in ("connect", "transport", "socket"))
+    # A call that only an administrator may make is refused with UNAVAILABLE too.
+    if "UNAVAILABLE" in status and "restricted" not in message:
+        if is_unconnected:
+            return ServerUnavailable(f"No Triton answers at {address}.", HINT)
+        return ServerUnavailable(f"Triton at {address} cannot answer now: {message}", HINT)
     if f"unknown model: '{FRONT}'" in message:
         # It is being loaded anew, or was never loaded.
-        return ServerUnavailable(f"Triton at {address} has no front loaded: {message}", hint)
-    if "CANCELLED" in status or "not healthy" in message or "Stub process" in message:
-        return ServerUnavailable(f"An instance in Triton has died: {message}", hint)
+        return ServerUnavailable(f"Triton at {address} has no front loaded: {message}", HINT)
+    if "DEADLINE_EXCEEDED" in status or "CANCELLED" in status:
+        return ServerUnavailable(f"Triton at {address} did not answer.", HINT)
+    if "not healthy" in message or "Stub process" in message:
+        return ServerUnavailable(f"An instance in Triton has died: {message}", HINT)
     return ModelRefused(f"Triton refused: {message}", "See `its serving status` for what is served.")

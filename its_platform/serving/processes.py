@@ -35,7 +35,7 @@ class StubProcess:
 
 def running(settings: Settings) -> TritonProcess | None:
     """The server of this home, whoever started it; None when there is none."""
-    repository = f"--model-repository={settings.model_repository}"
+    repository = f"--model-repository={settings.model_repository.resolve()}"
     for pid, arguments in _processes():
         if arguments[0].endswith("/tritonserver") and repository in arguments:
             return TritonProcess(pid, settings.logs / "triton.log")
@@ -44,12 +44,13 @@ def running(settings: Settings) -> TritonProcess | None:
 
 def stubs(settings: Settings) -> list[StubProcess]:
     """The living stubs of this home; one that was killed is not among them."""
-    binary = str(settings.model_repository.parent / "backends" / "python" / STUB)
+    repository = settings.model_repository.resolve()
+    binary = str(repository.parent / "backends" / "python" / STUB)
     found = []
     for pid, arguments in _processes():
         if arguments[0] == binary and len(arguments) > 1:
             with contextlib.suppress(ValueError):
-                model, version, *_ = Path(arguments[1]).relative_to(settings.model_repository).parts
+                model, version, *_ = Path(arguments[1]).relative_to(repository).parts
                 found.append(StubProcess(pid, model, int(version)))
     return found
 

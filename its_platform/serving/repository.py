@@ -51,7 +51,7 @@ class Route:
 
 def state_folder(settings: Settings) -> Path:
     """Everything of Triton's: models, backends, routes, spool."""
-    return settings.model_repository.parent
+    return settings.model_repository.resolve().parent
 
 
 def routes_path(settings: Settings) -> Path:

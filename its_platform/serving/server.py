@@ -64,7 +64,7 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     ports = settings.ports
     command = [
         str(binaries / "tritonserver"),
-        f"--model-repository={settings.model_repository}",
+        f"--model-repository={settings.model_repository.resolve()}",
         f"--backend-directory={backends}",
         f"--cache-directory={_server_files(settings) / 'caches'}",
         "--model-control-mode=explicit",
