@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from its_platform.errors import BadInput, PermanentError, TransientError
+from its_platform.errors import BadInput, NotFound, PermanentError, TransientError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ COLUMNS = tuple(SCHEMA.names)
 KEY = ("camera_id", "captured_at", "frame_hash")
 COMMIT_ATTEMPTS = 8
 LOCK = "frames.index"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,45 @@ class FrameIndex:
         ordered = table.sort_by([("camera_id", "ascending"), ("captured_at", "ascending"), ("frame_hash", "ascending")])
         # A number that is missing must not make floats of all the others.
         return ordered.select(wanted).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+    def find(self, start_of_hash: str) -> dict[str, Any]:
+        """The row of the frame whose hash begins so. Raises `NotFound`, and `BadInput` where several do."""
+        table = self._read(pc.starts_with(ds.field("frame_hash"), start_of_hash), list(COLUMNS))
+        rows = table.to_pylist()
+        if not rows or not start_of_hash:
+            raise NotFound(f"There is no frame {start_of_hash!r}.", "`its frames list` names them.")
+        hashes = {row["frame_hash"] for row in rows}
+        if len(hashes) > 1:
+            raise BadInput(f"{len(hashes)} frames begin with {start_of_hash!r}.", "Give more of the hash.")
+        return rows[0]
+
+    def summary(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
+        """Counts, times and mean figures by camera, light and weather."""
+        import duckdb
+
+        columns = [name for name in COLUMNS if name not in ("object_key", "source", "day", "ingested_at")]
+        frames = self._read(_condition(None, since, until, None), columns)
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("frames", frames)
+            rows = (
+                connection.sql(
+                    """
+                    SELECT camera_id, light, weather, count(*) AS frames,
+                           epoch_us(min(captured_at)) AS first, epoch_us(max(captured_at)) AS last,
+                           round(avg(brightness), 3) AS brightness, round(avg(contrast), 3) AS contrast,
+                           round(avg(sharpness), 2) AS sharpness, round(avg(noise), 2) AS noise,
+                           count(*) FILTER (is_frozen) AS frozen
+                    FROM frames GROUP BY ALL ORDER BY camera_id, light, weather
+                    """
+                )
+                .to_arrow_table()
+                .to_pylist()
+            )
+        for row in rows:
+            # DuckDB needs pytz to give times with a zone; microseconds need nothing.
+            row["first"], row["last"] = (_EPOCH + timedelta(microseconds=row[name]) for name in ("first", "last"))
+        return rows
 
     def count(self) -> int:
         """How many rows there are."""

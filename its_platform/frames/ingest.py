@@ -89,11 +89,10 @@ def ingest(
     problems: list[str] = []
     keeper = _Keeper(stores, camera, since)
     task = f"ingest {camera_id}"
-    total = None
     try:
         for seen, frame in enumerate(read_frames(camera, stores.settings, since, until, problems), 1):
             keeper.take(frame)
-            progress(task, seen, total, f"{keeper.added} new")
+            progress(task, seen, None, f"{keeper.kept_now} new")
     finally:
         # What was read before an error or an interruption is whole and stays.
         keeper.close()
@@ -156,6 +155,7 @@ class _Keeper:
         self.rows: list[FrameRow] = []
         self.tally = _Tally()
         self.added = 0
+        self.kept_now = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
         self.flushed_at = time.monotonic()
@@ -202,6 +202,7 @@ class _Keeper:
             )
         )
         self.kept.add(frame.captured_at, name, frame.is_timed)
+        self.kept_now += 1
         self.signatures = {name: own}
         self.first = min(self.first or frame.captured_at, frame.captured_at)
         self.last = max(self.last or frame.captured_at, frame.captured_at)
