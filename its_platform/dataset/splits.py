@@ -22,7 +22,9 @@ Split = Literal["train", "val", "test", "golden"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "golden")
 JUDGES: frozenset[str] = frozenset({"val", "test", "golden"})
 FIRST_SERVED: tuple[Split, ...] = ("train", "golden", "val", "test")
-"""A stratum's first blocks go to these in this order; what cannot be judged is worse than what has no test."""
+"""A pool's first blocks go to these in this order; what cannot be judged is worse than what has no test."""
+ENOUGH_BLOCKS = 6
+"""From here on a stratum is shared out by itself: with a block for each judge, half of it is left for training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def share_blocks(
         counted: Counter[Split] = Counter(given[block] for block in blocks if block in given)
         free = sorted((block for block in blocks if block not in given), key=lambda block: _rank(block, seed))
         for block in free:
-            split = _next_split(counted, shares[block])
+            split = _next_split(counted, shares[block], len(blocks))
             given[block] = split
             counted[split] += 1
     return given
@@ -80,7 +82,6 @@ def share_blocks(
 
 def _pools(strata: Mapping[str, tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
     """Blocks that are shared out together: by camera and condition, by condition, or all that is left."""
-    enough = len(SPLITS)
     left = sorted(strata)
     pools: dict[tuple[str, ...], list[str]] = {}
     for level in (2, 1):
@@ -88,18 +89,21 @@ def _pools(strata: Mapping[str, tuple[str, str]]) -> dict[tuple[str, ...], list[
         for block in left:
             camera, condition = strata[block]
             groups[(condition, camera)[:level]].append(block)
-        pools.update({key: blocks for key, blocks in groups.items() if len(blocks) >= enough})
-        left = [block for blocks in groups.values() if len(blocks) < enough for block in blocks]
+        pools.update({key: blocks for key, blocks in groups.items() if len(blocks) >= ENOUGH_BLOCKS})
+        left = [block for blocks in groups.values() if len(blocks) < ENOUGH_BLOCKS for block in blocks]
     if left:
         pools[()] = sorted(left)
     return pools
 
 
-def _next_split(counted: Counter[Split], shares: Mapping[Split, float]) -> Split:
-    """The split that is served first and has nothing yet, else the one that lacks most."""
+def _next_split(counted: Counter[Split], shares: Mapping[Split, float], size: int) -> Split:
+    """The split that is served first and has nothing yet, else the one that lacks most.
+
+    In a pool of fewer than `ENOUGH_BLOCKS` the test split waits for its share: teaching needs the block more.
+    """
     open_to: list[Split] = [split for split in FIRST_SERVED if shares.get(split, 0) > 0]
     for split in open_to:
-        if not counted[split]:
+        if not counted[split] and (split != "test" or size >= ENOUGH_BLOCKS):
             return split
     total = sum(shares[split] for split in open_to)
     number = sum(counted[split] for split in open_to) + 1

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from its_platform.dataset.splits import (
+    ENOUGH_BLOCKS,
     SPLITS,
     Place,
     Spacing,
@@ -67,8 +68,8 @@ def test_later_footage_moves_no_block(first: list[float], more: list[float], see
     assert {block: after[block] for block in before} == before
 
 
-@given(st.integers(4, 40), st.integers(4, 40), st.integers(0, 9))
-def test_each_camera_and_condition_reaches_each_split_once_it_has_four_blocks(a: int, b: int, seed: int) -> None:
+@given(st.integers(ENOUGH_BLOCKS, 40), st.integers(ENOUGH_BLOCKS, 40), st.integers(0, 9))
+def test_each_camera_and_condition_reaches_each_split_once_it_has_enough_blocks(a: int, b: int, seed: int) -> None:
     strata = {f"a/{i}": ("a", "day") for i in range(a)} | {f"b/{i}": ("b", "night+fog") for i in range(b)}
     splits = share_blocks(strata, {block: SHARES for block in strata}, {}, seed)
     for camera in "ab":
@@ -76,7 +77,7 @@ def test_each_camera_and_condition_reaches_each_split_once_it_has_four_blocks(a:
 
 
 def test_conditions_too_small_alone_are_pooled_over_cameras() -> None:
-    strata = {f"{camera}/{i}": (camera, "night") for camera in "abcd" for i in range(1)}
+    strata = {f"{camera}/{i}": (camera, "night") for camera in "abcdef" for i in range(1)}
     splits = share_blocks(strata, {block: SHARES for block in strata}, {}, 0)
     assert set(splits.values()) == set(SPLITS)
 
@@ -88,6 +89,17 @@ def test_blocks_are_shared_in_proportion_and_the_seed_decides_which() -> None:
     assert Counter(one.values()) == {"train": 120, "val": 30, "test": 20, "golden": 30}
     assert one == again
     assert one != other
+
+
+def test_with_three_blocks_there_is_something_to_train_and_to_judge_on() -> None:
+    strata = {f"a/{i}": ("a", "day") for i in range(3)}
+    assert set(share_blocks(strata, dict.fromkeys(strata, SHARES), {}, 0).values()) == {"train", "golden", "val"}
+
+
+def test_half_of_a_small_stratum_is_left_for_training() -> None:
+    strata = {f"a/{i}": ("a", "day") for i in range(ENOUGH_BLOCKS)}
+    splits = Counter(share_blocks(strata, dict.fromkeys(strata, SHARES), {}, 0).values())
+    assert splits == {"train": 3, "val": 1, "test": 1, "golden": 1}
 
 
 def test_a_block_without_a_golden_share_never_goes_there() -> None:
