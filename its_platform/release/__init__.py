@@ -1,1 +1,49 @@
-"""A registered version becomes a served one: gates, wish and truth, stages, rollback."""
+"""A registered version becomes a served one: gates, wish and truth, stages, rollback.
+
+Enters: a model version of the registry and the wish that an alias is. Leaves: a version that was seen answering at a
+stage, a row in `releases` that says so, and a `ReleaseChange` for whoever acts on it. How Triton is run belongs to
+`serving`; whether a model is needed at all, to `retraining`.
+"""
+
+from __future__ import annotations
+
+from its_platform.release.asking import StageStatus, promote, rollback, stage, status
+from its_platform.release.gates import GateResult, LatencyRounds, failing, is_passed, judge
+from its_platform.release.judging import judge_candidate
+from its_platform.release.outside import Outside, real_outside
+from its_platform.release.pictures import gates_markdown, timeline_markdown
+from its_platform.release.placing import VersionDoesNotServe
+from its_platform.release.reconciling import reconcile
+from its_platform.release.truth import Release, ReleaseChange, history, served
+from its_platform.release.upkeep import restore
+from its_platform.release.verdicts import Judgement, Waiver, latest_judgement, waive, waivers
+
+__all__ = [
+    "GateResult",
+    "Judgement",
+    "LatencyRounds",
+    "Outside",
+    "Release",
+    "ReleaseChange",
+    "StageStatus",
+    "VersionDoesNotServe",
+    "Waiver",
+    "failing",
+    "gates_markdown",
+    "history",
+    "is_passed",
+    "judge",
+    "judge_candidate",
+    "latest_judgement",
+    "promote",
+    "real_outside",
+    "reconcile",
+    "restore",
+    "rollback",
+    "served",
+    "stage",
+    "status",
+    "timeline_markdown",
+    "waive",
+    "waivers",
+]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Verdict = Literal["passed", "failed", "not_judged", "no_verdict"]
 
 GOLDEN = "golden"
+ANY_CLASS = "*"
 ACCURACY_FLOOR = "accuracy_floor"
 SLICE_REGRESSION = "slice_regression"
 LATENCY_RATIO = "latency_ratio"
@@ -239,7 +240,7 @@ def golden_scores(evaluation: Evaluation) -> dict[str, SliceScore]:
             continue
         if score.class_name is None:
             found[score.slice] = score
-        elif score.slice == GOLDEN:
+        elif score.slice == GOLDEN and score.class_name != ANY_CLASS:
             found[f"{GOLDEN}/class={score.class_name}"] = score
     return found
 

@@ -27,7 +27,7 @@ class TritonServer:
         self.settings = settings
 
     def place(self, version: ModelVersion, onnx: Path) -> None:
-        """Put a version into the repository by one rename. Raises `BadInput` when the file is not the registered one."""
+        """Put a version into the repository by one rename. Raises `BadInput` for a file that was not registered."""
         repository.place_version(self.settings, version, onnx)
 
     def placed(self) -> dict[str, set[int]]:
@@ -87,7 +87,7 @@ class TritonServer:
             return None
 
     def served_version(self, image: Image, stage: str) -> int:
-        """Ask the front with the stage pinned; the version that answered. Raises `ModelRefused` for an unknown stage."""
+        """Ask the front with the stage pinned; the version that answered. Raises `ModelRefused` if it is unknown."""
 
         async def use(client: DetectorClient) -> int:
             answer = await client.detect(image, camera_id="release", stage=stage, purpose="probe")

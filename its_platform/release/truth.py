@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -25,6 +25,7 @@ STAGES = ("staging", "production")
 LEASE = "release"
 # Longer than any one step between two renewals (a load by a busy Triton), and short enough to wait out.
 LEASE_S = 300.0
+ChangeKind = Literal["released", "rolled_back", "restored", "refused", "failed", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,22 @@ class Release:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseChange:
+    """One thing that happened, or was kept from happening, at a stage.
+
+    `version` is the one it is about, `previous` the one served before; `release` is the new row, if there is one.
+    """
+
+    stage: str
+    kind: ChangeKind
+    version: int
+    previous: int | None
+    reason: str
+    at: datetime
+    release: Release | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +168,13 @@ def record_release(
         session.add(row)
         session.flush()
         return _release(row)
+
+
+def change_now(
+    stage: str, kind: ChangeKind, version: int, previous: int | None, reason: str, release: Release | None = None
+) -> ReleaseChange:
+    """A change that happens at this moment."""
+    return ReleaseChange(stage, kind, version, previous, reason, datetime.now(UTC), release)
 
 
 def _release(row: ReleaseRow) -> Release:

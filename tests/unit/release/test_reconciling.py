@@ -11,17 +11,13 @@ import pytest
 
 from its_platform.errors import BadInput, GateNotPassed, LeaseHeld, NotFound, ServerUnavailable
 from its_platform.release import truth, verdicts
+from its_platform.release.asking import promote, rollback, stage
 from its_platform.release.gates import GateResult
 from its_platform.release.outside import Outside
 from its_platform.release.placing import VersionDoesNotServe
-from its_platform.release.reconciling import (
-    ReleaseChange,
-    promote,
-    reconcile,
-    restore,
-    rollback,
-    stage,
-)
+from its_platform.release.reconciling import reconcile
+from its_platform.release.truth import ReleaseChange
+from its_platform.release.upkeep import restore
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
 from tests.fakes import CORRUPT, Crash, FakeRegistry, FakeTriton, Steps, fake_outside

@@ -1,0 +1,120 @@
+"""Triton as the truth says: what it forgot is loaded again, what no stage needs is removed.
+
+The open rows of `releases` enter; loaded versions, the routes of exactly those rows, and a repository with the
+served, the staged and the last good version leave. Nothing new is served here (`reconciling.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from its_platform.errors import NotFound, PermanentError
+from its_platform.release import truth, verdicts
+from its_platform.release.outside import Outside, Routes, real_outside
+from its_platform.release.placing import fetch_onnx, take_down
+from its_platform.release.truth import STAGES, Lease, Release, ReleaseChange, change_now
+from its_platform.serving.repository import Route
+from its_platform.stores import Stores
+from its_platform.stores.registry import MODEL_NAME, ModelVersion
+
+
+def restore(stores: Stores, outside: Outside | None = None, wait_s: float = 0.0) -> list[ReleaseChange]:
+    """Have a Triton that started with an empty memory serve what the truth says, and nothing else.
+
+    The registry is asked only for versions whose files are gone.
+    """
+    outside = outside or real_outside(stores)
+    with truth.lease(stores, wait_s) as held:
+        return restore_held(held, outside)
+
+
+def restore_held(held: Lease, outside: Outside) -> list[ReleaseChange]:
+    """`restore` under a lease that is held already."""
+    stores, server = held.stores, outside.server
+    rows = {name: row for name in STAGES if (row := truth.served(stores, name)) is not None}
+    routes = true_routes(stores)
+    changes: list[ReleaseChange] = []
+    ready = server.ready() if rows else {}
+    for name, row in rows.items():
+        if row.version in ready.get(row.model, set()):
+            continue
+        held.renew()
+        _bring_back(stores, outside, row.model, [kept for kept in rows.values() if kept.model == row.model])
+        ready = server.ready()
+        changes.append(change_now(name, "restored", row.version, row.version, "Triton did not hold it any more", row))
+    if server.routed() != routes:
+        server.route(routes)
+    return changes
+
+
+def _bring_back(stores: Stores, outside: Outside, model: str, rows: list[Release]) -> None:
+    """Load what the truth names of a model, whatever else lies there, and from the registry if a file is bad."""
+    server = outside.server
+    _place_missing(stores, outside, rows)
+    try:
+        server.load(model)
+    except PermanentError:
+        # One bad version keeps Triton from loading the model. First suspected: one that a crash left unchecked.
+        keep = {row.version for row in rows}
+        for version in server.placed().get(model, set()) - keep:
+            server.remove(model, version)
+        try:
+            server.load(model)
+        except PermanentError:
+            server.route({name: route for name, route in (server.routed() or {}).items() if route.model != model})
+            for version in keep:
+                server.remove(model, version)
+            _place_missing(stores, outside, rows)
+            server.load(model)
+
+
+def _place_missing(stores: Stores, outside: Outside, rows: list[Release]) -> None:
+    for row in rows:
+        if row.version not in outside.server.placed().get(row.model, set()):
+            version = outside.registry.get(MODEL_NAME, row.version)
+            outside.server.place(version, fetch_onnx(stores.settings, outside, version))
+
+
+def retire(held: Lease, outside: Outside) -> None:
+    """Keep the served, the staged and the last good version in the repository, and nothing else."""
+    placed = outside.server.placed()
+    serving = {row.version for name in STAGES if (row := truth.served(held.stores, name)) is not None}
+    if not any(versions - serving for versions in placed.values()):
+        return
+    good = last_good(held.stores, outside)
+    keep = serving | ({good.version} if good is not None else set())
+    for model, versions in placed.items():
+        for version in sorted(versions - keep):
+            take_down(outside, model, version)
+
+
+def last_good(stores: Stores, outside: Outside) -> ModelVersion | None:
+    """The version that was in production last before the present one, and was not rejected."""
+    for number in truth.former_versions(stores, "production"):
+        try:
+            version = outside.registry.get(MODEL_NAME, number)
+        except NotFound:
+            continue
+        if not verdicts.is_rejected(version, verdicts.waivers(stores, number)):
+            return version
+    return None
+
+
+def true_routes(stores: Stores) -> Routes:
+    """The routes as the truth has them; each row carries its own, so that restoring needs no registry."""
+    rows = [(name, truth.served(stores, name)) for name in STAGES]
+    return {name: _route_from_json(row.evidence["route"]) for name, row in rows if row is not None}
+
+
+def route_as_json(route: Route) -> dict[str, Any]:
+    return {
+        "model": route.model,
+        "version": route.version,
+        "image_size": route.image_size,
+        "classes": list(route.classes),
+        "thresholds": dict(route.thresholds),
+    }
+
+
+def _route_from_json(content: dict[str, Any]) -> Route:
+    return Route(**{**content, "classes": tuple(content["classes"])})
