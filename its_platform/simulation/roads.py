@@ -112,7 +112,7 @@ def _props(kind: str, along: str, at: float, places: list[float], size: float, r
 
 def motorway(rng: np.random.Generator) -> Layout:
     """Two carriageways of two lanes, a planted middle, hard shoulders; nobody on foot."""
-    width, middle, reach = 3.5, float(rng.uniform(0.9, 1.4)), 60.0
+    width, middle, reach = 3.5, float(rng.uniform(0.9, 1.4)), 38.0
     edge = middle + 2 * width
     patches = [
         Patch("asphalt", strip("y", -60, 60, -edge - 1.8, -middle + 0.3)),
@@ -160,7 +160,7 @@ def boulevard(rng: np.random.Generator) -> Layout:
             patches += _dashes("y", side * (middle + width), -60, 60, 2.0, 3.0)
         for index in range(lanes_each):
             at = side * (middle + width * (index + 0.5))
-            path = _line("y", at, side > 0, -60, 60)
+            path = _line("y", at, side > 0, -38, 38)
             lanes.append(
                 Lane(
                     f"{word}-{index + 1}",
@@ -174,7 +174,7 @@ def boulevard(rng: np.random.Generator) -> Layout:
         lanes.append(Lane(f"{word}-cycle", path, (("bicycle", 1.0),), 4.8, 3.2))
         for index, forwards in enumerate((True, False)):
             at = side * (cycle_end + 1.1 + 0.9 * index)
-            lanes.append(_walk(f"{word}-walk-{index + 1}", "y", at, forwards, 26, 1.5))
+            lanes.append(_walk(f"{word}-walk-{index + 1}", "y", at, forwards, 26, 0.9))
     props = _props("tree", "y", cycle_end + 3.6, [-6.0, 2.0, 10.0, 18.0], 4.2, rng)
     props += _props("lamp", "y", -cycle_end - 0.5, [-8.0, 8.0], 7.0, rng)
     props += _props("lamp", "y", cycle_end + 0.5, [0.0, 14.0], 7.0, rng)
@@ -255,7 +255,7 @@ def crossing(rng: np.random.Generator) -> Layout:
         word = "east" if side < 0 else "west"
         patches.append(Patch("line", strip("x", side * 3.2 - 0.2, side * 3.2 + 0.2, *sorted((0.0, side * half)))))
         path = _line("x", side * half / 2, side < 0, -75, 60) if side < 0 else _line("x", half / 2, False, -60, 75)
-        lanes.append(Lane(word, path, _mix(VEHICLES), float(rng.uniform(9, 11)), 6.0, cycle, 0.0, red, 71.5))
+        lanes.append(Lane(word, path, _mix(VEHICLES), float(rng.uniform(9, 11)), 7.5, cycle, 0.0, red, 71.5))
         path = _line("x", side * (half + 1.0), side < 0, -45, 45)
         lanes.append(Lane(f"{word}-cycle", path, (("bicycle", 1.0),), 4.6, 3.4, cycle, 0.0, red, 41.5))
         for index, at in enumerate((side * 0.5, side * 1.2)):
@@ -266,7 +266,7 @@ def crossing(rng: np.random.Generator) -> Layout:
                     path,
                     (("pedestrian", 1.0),),
                     1.4,
-                    2.0,
+                    1.5,
                     cycle,
                     0.0,
                     red,

@@ -24,7 +24,7 @@ LENGTHS_M = {
     "motorcycle": (2.1, 2.3),
     "bicycle": (1.75, 1.9),
 }
-SPEED_FACTOR = {"car": 1.0, "truck": 0.86, "bus": 0.88, "motorcycle": 1.06, "bicycle": 0.52, "pedestrian": 1.0}
+SPEED_FACTOR = {"car": 1.0, "truck": 0.92, "bus": 0.92, "motorcycle": 1.04, "bicycle": 0.52, "pedestrian": 1.0}
 ACCELERATION = {"car": 1.9, "truck": 1.1, "bus": 1.1, "motorcycle": 2.4, "bicycle": 0.9}
 BRAKING, HEADWAY_S, STANDSTILL_M = 2.2, 1.3, 1.8
 
@@ -73,16 +73,23 @@ def _generator(seed: int, place: int, lane_index: int, cycle: int) -> np.random.
     return np.random.default_rng([seed & 0xFFFFFFFF, place, lane_index, cycle + (1 << 24)])
 
 
+def _window(lane: Lane) -> tuple[float, float]:
+    """First and last entry of a platoon, seconds from its cycle's start; the rest keeps it from the next one."""
+    return (0.0, lane.cycle_s - 4.0) if lane.stop_s is None else (-2.0, lane.cycle_s - 14.0)
+
+
 def _arrivals(lane: Lane, start_s: float, rng: np.random.Generator) -> list[float]:
-    """Entry times of a platoon, sorted, at least 1.5 s apart."""
-    count = min(int(rng.poisson(lane.flow)), 13)
-    if lane.stop_s is None:
-        first, last = 0.0, lane.cycle_s - 2.5
-    else:
-        first, last = -2.0, lane.cycle_s - 14.0
-    spare = max(last - first - 1.5 * count, 0.5)
-    gaps = np.sort(rng.uniform(0, spare, count))
-    return [start_s + first + float(g) + 1.5 * i for i, g in enumerate(gaps)]
+    """Entry times of a platoon, sorted, at least 1.3 s apart."""
+    first, last = _window(lane)
+    count = min(int(rng.poisson(lane.flow)), int((last - first) / 1.4), 13 if lane.stop_s is None else 9)
+    gaps = np.sort(rng.uniform(0, last - first - 1.3 * count, count))
+    return [start_s + first + float(g) + 1.3 * i for i, g in enumerate(gaps)]
+
+
+def _entry_is_free_s(leader: _Track) -> float:
+    """When the vehicle ahead leaves room for the next at the lane's beginning."""
+    clear = int(np.searchsorted(leader.places, leader.length_m + 4.0))
+    return leader.entered_s + STEP_S * clear
 
 
 @lru_cache(maxsize=4096)
@@ -131,12 +138,17 @@ def _drivers(lane: Lane, lane_index: int, cycle: int, start: float, rng: np.rand
     weights = np.array([w for _, w in lane.mix])
     length = lane_length(lane) + 12.0
     red_until = start + lane.red_s
+    last = start + _window(lane)[1] + 0.5
     tracks: list[_Track] = []
     leader: _Track | None = None
     for index, entered in enumerate(_arrivals(lane, start, rng)):
         name = str(rng.choice(names, p=weights / weights.sum()))
         body = float(rng.uniform(*LENGTHS_M[name]))
-        wish = lane.speed_mps * (SPEED_FACTOR[name] if len(names) > 1 else 1.0) * float(rng.uniform(0.9, 1.1))
+        wish = lane.speed_mps * (SPEED_FACTOR[name] if len(names) > 1 else 1.0) * float(rng.uniform(0.94, 1.06))
+        if leader is not None:
+            entered = max(entered, _entry_is_free_s(leader))
+        if entered > last:
+            break
         places, speeds = _follow(lane, name, wish, entered, leader, red_until, length)
         spread = 0.55 if name == "motorcycle" else lane.spread_m
         lateral = float(rng.uniform(-spread, spread))
@@ -159,6 +171,9 @@ def _follow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Front-bumper places (m) and speeds (m/s) at each `STEP_S` from `entered` until the lane's end."""
     place, speed, time = 0.0, wish, entered
+    if leader is not None:
+        behind = min(int((entered - leader.entered_s) / STEP_S), len(leader.speeds) - 1)
+        speed = min(wish, float(leader.speeds[behind]) + 1.0)
     places, speeds = [place], [speed]
     acceleration = ACCELERATION[name]
     lead_shift = 0.0 if leader is None else (entered - leader.entered_s) / STEP_S
