@@ -19,7 +19,7 @@ class DatasetRequest:
 
     classes: ordered class list; boxes of other classes are left out, and so is a frame in which one of these was
         never looked for.
-    cameras, since, until: the selection; `until` is exclusive. None selects all.
+    cameras, since, until: the selection; `until` is exclusive. None (or nothing listed) selects all.
     previous: version to extend: its frames keep their split, its settings of blocks stay in force.
     window: a drifted window (since, until). Only its frames are added to the previous version's, and `judge_share`
         of its blocks may only judge.
@@ -37,6 +37,8 @@ class DatasetRequest:
     include_model_labels: bool = False
 
     def __post_init__(self) -> None:
+        if not self.cameras:
+            object.__setattr__(self, "cameras", None)
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise BadInput("A dataset needs at least one class, each once.", "Name them with --classes car,truck.")
         if self.window is not None and self.previous is None:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from its_platform.cameras import list_cameras
 from its_platform.errors import NotFound
+from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, Refusal
-from its_platform.labels.store import add_labels, frames_of
+from its_platform.labels.store import add_labels, current_labels, frames_of
 from its_platform.simulation import truth_at
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -53,3 +54,14 @@ def review_simulated(
         if done % 20 == 0 or done == len(rows):
             progress("review", done, len(rows))
     return add_labels(stores, made).with_refusals(refused)
+
+
+def unlabelled_frames(stores: Stores) -> list[str]:
+    """Frames of simulated cameras that have no reviewed labels yet, oldest first."""
+    simulated = [camera.camera_id for camera in list_cameras(stores) if str(camera.source).startswith("sim://")]
+    if not simulated:
+        return []
+    found = FrameIndex(stores).query(cameras=simulated, columns=["frame_hash", "captured_at"])
+    hashes = list(dict.fromkeys(found.sort_values("captured_at")["frame_hash"]))
+    reviewed = current_labels(stores, hashes, reviewed_only=True)
+    return [frame_hash for frame_hash in hashes if frame_hash not in reviewed]

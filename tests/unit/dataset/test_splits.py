@@ -25,7 +25,7 @@ def places(at: list[float], camera: str = "a", is_timed: bool = True) -> list[Pl
 
 def split_of(found: list[Place], fixed: dict[str, str] | None = None, seed: int = 0) -> dict[str, str]:
     strata = {place.block(SPACING): (place.camera_id, place.stratum) for place in found}
-    blocks = share_blocks(strata, {block: SHARES for block in strata}, fixed or {}, seed)
+    blocks = share_blocks(strata, dict.fromkeys(strata, SHARES), fixed or {}, seed)
     wanted = {place.frame_hash: blocks[place.block(SPACING)] for place in found}
     kept = keep_guard(found, wanted, SPACING)
     return {frame: split for frame, split in wanted.items() if frame in kept}
@@ -71,20 +71,20 @@ def test_later_footage_moves_no_block(first: list[float], more: list[float], see
 @given(st.integers(ENOUGH_BLOCKS, 40), st.integers(ENOUGH_BLOCKS, 40), st.integers(0, 9))
 def test_each_camera_and_condition_reaches_each_split_once_it_has_enough_blocks(a: int, b: int, seed: int) -> None:
     strata = {f"a/{i}": ("a", "day") for i in range(a)} | {f"b/{i}": ("b", "night+fog") for i in range(b)}
-    splits = share_blocks(strata, {block: SHARES for block in strata}, {}, seed)
+    splits = share_blocks(strata, dict.fromkeys(strata, SHARES), {}, seed)
     for camera in "ab":
         assert {splits[block] for block in strata if block.startswith(camera)} == set(SPLITS)
 
 
 def test_conditions_too_small_alone_are_pooled_over_cameras() -> None:
     strata = {f"{camera}/{i}": (camera, "night") for camera in "abcdef" for i in range(1)}
-    splits = share_blocks(strata, {block: SHARES for block in strata}, {}, 0)
+    splits = share_blocks(strata, dict.fromkeys(strata, SHARES), {}, 0)
     assert set(splits.values()) == set(SPLITS)
 
 
 def test_blocks_are_shared_in_proportion_and_the_seed_decides_which() -> None:
     strata = {f"a/{i}": ("a", "day") for i in range(200)}
-    shares = {block: SHARES for block in strata}
+    shares = dict.fromkeys(strata, SHARES)
     one, again, other = (share_blocks(strata, shares, {}, seed) for seed in (1, 1, 2))
     assert Counter(one.values()) == {"train": 120, "val": 30, "test": 20, "golden": 30}
     assert one == again
