@@ -119,12 +119,25 @@ def stop(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
     if record is None or process is None:
         forget(settings, name)
         return False
-    family = {process, *_children(process), *_session(record.pid)}
+    family = session_of(record.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(record.pid, signal.SIGTERM)
     _end(family, timeout_s)
     forget(settings, name)
     return True
+
+
+def session_of(leader: int) -> list[psutil.Process]:
+    """The processes of the session that a program leads: itself, and what it started, orphans among them.
+
+    Not its descendants: what the supervisor starts anew leads a session of its own and outlives the supervisor.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
+    return found
 
 
 def left_behind(settings: Settings) -> list[psutil.Process]:
@@ -149,12 +162,12 @@ def end_all(processes: Iterable[psutil.Process], timeout_s: float = 10.0) -> Non
     _end(processes, timeout_s)
 
 
-def memory_mb(process: psutil.Process) -> float:
-    """Resident memory of a process and its descendants; pages that they share count once for each."""
+def memory_mb(family: Iterable[psutil.Process]) -> float:
+    """Resident memory of some processes together; pages that they share count once for each."""
     total = 0
-    for one in [process, *_children(process)]:
+    for process in family:
         with contextlib.suppress(psutil.Error):
-            total += one.memory_info().rss
+            total += process.memory_info().rss
     return total / 1e6
 
 
@@ -193,23 +206,6 @@ def tail(log: Path, lines: int = 1) -> str:
 
 def _path(settings: Settings, name: str) -> Path:
     return settings.home / "run" / f"{name}.json"
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
-
-
-def _session(leader: int) -> list[psutil.Process]:
-    """Processes whose parent has ended but which still belong to the leader's session."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-    return found
 
 
 def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from its_platform.telemetry import Progress, no_progress
 POSTGRES = "postgres"
 SUPERVISOR = "supervisor"
 _LOCK_WAIT_S = 120
+# Those that start work go first, then those that it was done on.
+_STOP_TOGETHER = (("dagster-daemon", "dagster"), ("evidently", "mlflow", "triton"))
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,16 @@ def start_stack(
         try:
             prepare(settings, progress)
             progress("servers", 1, total, "PostgreSQL")
+            # Side by side, but for the supervisor, which would take those that are still starting for ill.
             for part in missing:
-                # Written down before it begins to wait: they start side by side.
-                _spawn(settings, part)
-                started.append(part)
+                if part.name != SUPERVISOR:
+                    started.append(part)
+                    _spawn(settings, part)
             for done, part in enumerate(wanted, start=2):
                 progress("servers", done - 1, total, part.title)
+                if part.name == SUPERVISOR and part in missing:
+                    started.append(part)
+                    _spawn(settings, part)
                 _wait_healthy(settings, part)
             progress("servers", total, total, "all answer")
             if any(part.name == "dagster" for part in started):
@@ -118,12 +125,13 @@ def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str
     """Stop everything of this home in reverse order, PostgreSQL last, and leave no process; the names of what ran."""
     # First and without the lock: it may be about to start something again, and would hold us up.
     stopped = [SUPERVISOR] if processes.stop(settings, SUPERVISOR) else []
-    total = len(PARTS) + 2
+    total = len(_STOP_TOGETHER) + 2
     with _held(settings):
-        for done, part in enumerate(reversed(PARTS)):
-            progress("stopping", done, total, part.title)
-            if part.name != SUPERVISOR and processes.stop(settings, part.name, part.stop_timeout_s):
-                stopped.append(part.name)
+        for done, names in enumerate(_STOP_TOGETHER):
+            progress("stopping", done, total, ", ".join(part_named(name).title for name in names))
+            with ThreadPoolExecutor(len(names)) as pool:
+                ran = pool.map(lambda name: processes.stop(settings, name, part_named(name).stop_timeout_s), names)
+                stopped += [name for name, was_running in zip(names, ran, strict=True) if was_running]
         progress("stopping", total - 2, total, "what was left behind")
         _stop_triton_remains(settings)
         processes.end_all(processes.left_behind(settings))
@@ -166,15 +174,15 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
         part.address(settings),
         "healthy" if is_healthy else "starting or ill",
         process.pid,
-        round(processes.memory_mb(process), 1),
+        round(processes.memory_mb(processes.session_of(process.pid)), 1),
         round(time.time() - process.create_time(), 1),
         log,
         "" if is_healthy else processes.tail(Path(log)),
     )
 
 
-def restart_part(settings: Settings, name: str) -> None:
-    """Stop a part, if it runs, and start it anew; waits until it answers. Raises `ServerUnavailable`."""
+def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None:
+    """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers. Raises `ServerUnavailable`."""
     part = part_named(name)
     with _held(settings):
         processes.stop(settings, part.name, part.stop_timeout_s)
@@ -182,6 +190,7 @@ def restart_part(settings: Settings, name: str) -> None:
             _stop_triton_remains(settings)
         _check_ports(settings, part)
         _spawn(settings, part)
+    if is_patient:
         _wait_healthy(settings, part)
 
 
@@ -248,7 +257,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
         str(socket_folder(settings)),
         state,
         process.pid if process else None,
-        round(processes.memory_mb(process), 1) if process else None,
+        round(processes.memory_mb([process, *process.children()]), 1) if process else None,
         round(time.time() - process.create_time(), 1) if process else None,
         str(settings.home / "postgres" / "server.log"),
     )
@@ -262,7 +271,8 @@ def _stop_triton_remains(settings: Settings) -> None:
 
 def _settle_interrupted_runs(settings: Settings) -> None:
     """Give up the runs that a stop or a crash cut off: their processes are gone, and they would hold the queue."""
-    question = "{ runsOrError(filter: {statuses: [STARTING, STARTED, CANCELING]}) { ... on Runs { results { runId startTime } } } }"
+    chosen = "filter: {statuses: [STARTING, STARTED, CANCELING]}"
+    question = f"{{ runsOrError({chosen}) {{ ... on Runs {{ results {{ runId startTime }} }} }} }}"
     since = time.time() - 600
     found = dagster_query(settings, question)["runsOrError"].get("results", [])
     began = min(

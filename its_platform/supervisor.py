@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -25,9 +26,8 @@ LOG = logging.getLogger("its.supervisor")
 PAUSES_S = (0.0, 2.0, 5.0, 15.0, 60.0)
 # A part that has stayed up this long has its past forgiven.
 _GOOD_CONDUCT_S = 300.0
-_FAILED_PROBES = 2
-# The embedded server is only asked to take a connection; Triton is asked to infer, which costs.
-_POSTGRES_INTERVAL_S = 2.0
+# A training on the same cores can make one probe late; three in a row are no accident.
+_FAILED_PROBES = 3
 
 
 @dataclass
@@ -55,7 +55,7 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
     from its_platform.stack import PARTS, SUPERVISOR, restart_part
 
     restarts = {part.name: Restarts() for part in PARTS}
-    failed_probes = 0
+    watch = TritonWatch(settings, restarts["triton"])
     while not is_over:
         _beat(settings)
         now = time.monotonic()
@@ -69,51 +69,61 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
                 restarts[part.name].forgive(now)
             elif now >= restarts[part.name].next_at():
                 restarts[part.name].note(now)
-                LOG.warning(
-                    "%s has died and is started again: %s",
-                    part.title,
-                    processes.tail(settings.logs / f"{part.name}.log"),
-                )
-                _guarded(part.title, lambda name=part.name: restart_part(settings, name))  # type: ignore[misc]
-        failed_probes = _look_after_triton(settings, failed_probes, restarts["triton"])
+                words = processes.tail(settings.logs / f"{part.name}.log")
+                LOG.warning("%s has died and is started again; its last words: %s", part.title, words)
+                # Nothing waits for it here: the others are to be looked after meanwhile.
+                _guarded(part.title, lambda name=part.name: restart_part(settings, name, is_patient=False))  # type: ignore[misc]
+        watch.look(now)
         _sleep(settings.serving.probe_interval_s, is_over)
 
 
-def _look_after_triton(settings: Settings, failed_probes: int, restarts: Restarts) -> int:
-    """Probe; load anew what does not answer; restart a server that does not come back by that."""
-    from its_platform.serving.health import probe, revive
-    from its_platform.stack import restart_part
+@dataclass
+class TritonWatch:
+    """Probes Triton; loads anew what does not answer, and restarts a server that does not come back by that."""
 
-    if processes.find(processes.read_record(settings, "triton")) is None:
-        return 0
-    try:
-        ill = [result for result in probe(settings) if not result.is_healthy]
-    except ItsError as error:
-        LOG.warning("Triton could not be asked: %s", error)
-        return failed_probes + 1
-    if not ill:
-        return 0
-    failed_probes += 1
-    LOG.warning("Triton's %s: %s", ill[0].model, ill[0].problem)
-    if failed_probes < _FAILED_PROBES:
-        return failed_probes
-    try:
-        LOG.warning("loaded anew: %s", ", ".join(revive(settings)) or "nothing")
-        return 0
-    except ItsError as error:
-        LOG.error("loading anew did not help: %s", error)
-    now = time.monotonic()
-    if failed_probes > 2 * _FAILED_PROBES and now >= restarts.next_at():
-        restarts.note(now)
-        LOG.warning("Triton is restarted")
-        _guarded("Triton", lambda: restart_part(settings, "triton"))
-        return 0
-    return failed_probes
+    settings: Settings
+    restarts: Restarts
+    failed: int = 0
+    answered: int | None = None
+
+    def look(self, now: float) -> None:
+        """One look. `answered` is the process that has answered before: one that has not is still starting."""
+        from its_platform.serving.health import probe, revive
+        from its_platform.stack import part_named, restart_part
+
+        process = processes.find(processes.read_record(self.settings, "triton"))
+        if process is None:
+            return
+        try:
+            ill = [result for result in probe(self.settings) if not result.is_healthy]
+            problem = f"{ill[0].model}: {ill[0].problem}" if ill else ""
+        except ItsError as error:
+            problem = str(error)
+        if not problem:
+            self.failed, self.answered = 0, process.pid
+            return
+        is_starting = self.answered != process.pid
+        if is_starting and time.time() - process.create_time() < part_named("triton").start_timeout_s:
+            return
+        self.failed += 1
+        LOG.warning("Triton, %s", problem)
+        if self.failed < _FAILED_PROBES:
+            return
+        try:
+            LOG.warning("loaded anew: %s", ", ".join(revive(self.settings)) or "nothing")
+            self.failed = 0
+        except ItsError as error:
+            LOG.error("loading anew did not help: %s", error)
+            if self.failed >= 2 * _FAILED_PROBES and now >= self.restarts.next_at():
+                self.restarts.note(now)
+                self.failed = 0
+                LOG.warning("Triton is restarted")
+                _guarded("Triton", lambda: restart_part(self.settings, "triton", is_patient=False))
 
 
-def _guarded(what: str, work: object) -> None:
+def _guarded(what: str, work: Callable[[], None]) -> None:
     try:
-        work()  # type: ignore[operator]
+        work()
     except (ItsError, OSError) as error:
         LOG.error("%s: %s", what, error)
 

@@ -85,7 +85,8 @@ def _table(found: list[PartStatus]) -> RenderableType:
 
     table = Table(header_style="bold")
     for name in ("server", "address", "state", "process", "memory", "up for"):
-        table.add_column(name, justify="right" if name in {"process", "memory", "up for"} else "left", overflow="fold")
+        is_number = name in {"process", "memory", "up for"}
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="fold")
     for one in found:
         table.add_row(
             one.title,

@@ -30,6 +30,8 @@ SOCKET = ".s.PGSQL.5432"
 # sun_path holds 108 bytes; the terminating zero and PostgreSQL's own ".lock" leave this much for folder and name.
 _LONGEST_SOCKET_PATH = 100
 _START_TIMEOUT_S = 60
+# What a server says that comes up beside the remains of a killed one.
+_PASSING = ("shared memory block", 'lock file "postmaster.pid" already exists')
 # The server is lent to one checkout: small shared buffers, and connections enough for Dagster's processes and MLflow.
 _OPTIONS = (
     "max_connections=200",
@@ -72,7 +74,8 @@ def server_process(settings: Settings) -> psutil.Process | None:
     try:
         pid = int((data_folder(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
         process = psutil.Process(pid)
-        return process if process.name() == "postgres" else None
+        is_server = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+        return process if is_server else None
     except (OSError, ValueError, psutil.Error):
         return None
 
@@ -93,9 +96,6 @@ def start_postgres(settings: Settings) -> None:
         if not (data / "PG_VERSION").exists():
             _create_cluster(data, programs, user)
         folder = _prepare_socket_folder(settings, user)
-        if server_process(settings) is None:
-            # A killed server leaves its pid file; a number that lives on in another program would keep us out.
-            (data / "postmaster.pid").unlink(missing_ok=True)
         options = " ".join(f"-c {option}" for option in (*_OPTIONS, f"unix_socket_directories={folder}"))
         log = data / "server.log"
         command = [
@@ -103,11 +103,12 @@ def start_postgres(settings: Settings) -> None:
         ]  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
+            if server_process(settings) is None:
+                _clear_after_kill(data)
             done = _call(command, user, timeout_s=_START_TIMEOUT_S + 10)
             if done.returncode == 0 and is_running(settings):
                 return
-            # After a kill -9 the old server's children hold its shared memory for a moment longer.
-            if time.monotonic() > deadline or "shared memory" not in _tail(log):
+            if time.monotonic() > deadline or not any(words in _tail(log) for words in _PASSING):
                 break
             time.sleep(0.5)
         raise ServerUnavailable(
@@ -135,6 +136,27 @@ def stop_postgres(settings: Settings, timeout_s: float = 30.0) -> None:
     folder = socket_folder(settings)
     if folder != data_folder(settings):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_after_kill(data: Path) -> None:
+    """Wait out the children of a killed server, then remove its pid file.
+
+    Only in this order: a new server beside living children of the old one would corrupt the data, and the file is what
+    PostgreSQL knows them by. Left lying, it keeps the new one out when its number belongs to a zombie or another
+    program by now.
+    """
+    orphans = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "postgres" and Path(process.cwd()) == data:
+                orphans.append(process)
+        except (psutil.Error, OSError):
+            continue
+    _, alive = psutil.wait_procs(orphans, timeout=10)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=10)
+    (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -225,11 +247,13 @@ def _prepare_socket_folder(settings: Settings, user: str | None) -> Path:
 def _call(command: list[str | Path], user: str | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
     # Our own groups would come along, and folders that admit others but not our group would keep the server out.
     identity: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
+    # A bare environment: the server outlives whoever starts it and is not to be taken for a part of it.
+    bare = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
     # Files, not pipes: the server inherits what pg_ctl was given and would keep a pipe open for ever.
     with tempfile.TemporaryFile("w+") as words:
         try:
             code = subprocess.run(
-                command, **identity, cwd="/", stdin=subprocess.DEVNULL, stdout=words, stderr=words, timeout=timeout_s,
+                command, **identity, cwd="/", env=bare, stdin=subprocess.DEVNULL, stdout=words, stderr=words, timeout=timeout_s,
                 check=False,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:

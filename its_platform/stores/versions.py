@@ -91,7 +91,7 @@ def push(settings: Settings, name: str | None = None) -> int:
         _dvc(settings, "push", "--quiet", "--all-tags", "--jobs", "4")
         _git(repository(settings), "push", "--quiet", "--tags", "origin", "HEAD")
         names = [name] if name is not None else list_versions(settings)
-        return sum(_prove(settings, one) for one in names)
+        return sum(prove(settings, one) for one in names)
 
 
 def checkout(settings: Settings, name: str, folder: Path) -> Path:
@@ -137,8 +137,8 @@ def list_versions(settings: Settings) -> list[str]:
     return [line.removeprefix(_TAG) for line in lines]
 
 
-def _prove(settings: Settings, name: str) -> int:
-    """Read every file of a version back from the remote."""
+def prove(settings: Settings, name: str) -> int:
+    """Read every file of a version back from the remote; how many. Raises `DataRepositoryBroken`."""
     commit = _git_remote_commit(settings, name)
     if commit != _tagged_commit(settings, name):
         raise DataRepositoryBroken(f"The remote has no tag for {name}, or another one.", "Push again.")
