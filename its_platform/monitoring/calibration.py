@@ -36,6 +36,8 @@ SPLITS = 400
 EMBEDDING = "embedding"
 # Effects below these are too small to act on, however sure one is of them. 0.2 is the customary bound of PSI.
 FLOOR = {"psi": 0.2, "wasserstein": 0.08, EMBEDDING: 0.05}
+# With fewer, Student's distribution would make every threshold unreachable: a reference that small judges badly anyway.
+MINIMUM_FREEDOM = 3
 # A column needs this many values on each side.
 MINIMUM_VALUES = 10
 
@@ -58,7 +60,7 @@ class ColumnEffect:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Effects by column; `blocks` and `allowance` say what the thresholds rest on."""
+    """Effects by column; `blocks` (of full length, in the reference) and `allowance` say what they rest on."""
 
     columns: dict[str, ColumnEffect]
     blocks: int
@@ -90,11 +92,11 @@ def calibrate(
         found[column] = _column(cells, pretended, live, held, resolution(column), method)
     if vectors is not None and _has_enough(cells, vectors):
         found[EMBEDDING] = _embedding(cells, pretended, *vectors)
-    blocks = sum(int(cell.blocks.max()) + 1 for cell in cells)
-    root = _allowance(max(1, blocks - len(cells)), false_alarm_rate)
+    units = sum(cell.units for cell in cells)
+    root = _allowance(units - len(cells), false_alarm_rate)
     thresholds = _thresholds(found, root, method, false_alarm_rate)
     columns = {name: ColumnEffect(found[name][0], thresholds[name]) for name in found}
-    return Calibrated(columns, blocks, root)
+    return Calibrated(columns, units, root)
 
 
 def _thresholds(
@@ -178,7 +180,7 @@ def _allowance(freedom: int, false_alarm_rate: float) -> float:
     from scipy.stats import norm, t
 
     point = 1.0 - false_alarm_rate / 2
-    return float(t.ppf(point, max(2, freedom)) / norm.ppf(point))
+    return float(t.ppf(point, max(MINIMUM_FREEDOM, freedom)) / norm.ppf(point))
 
 
 def _has_enough(cells: Sequence[Cell], vectors: tuple[Vectors, Vectors]) -> bool:

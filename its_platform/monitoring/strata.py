@@ -49,8 +49,9 @@ class Cell:
     """One stratum of the window and the reference it is compared with.
 
     window, reference: row numbers in the two tables. blocks: for each reference row the number of its block, counted
-    from 0 in order of time. window_blocks: how many blocks of that length the window has. seen: `matched` (the
-    reference has this camera in this light), `thin` (too few rows of it: the camera's whole reference is used),
+    from 0 in order of time. window_blocks: how many blocks of that length the window has. units: how many blocks of
+    the full length the reference has; cutting them shorter gives more blocks but no more knowledge. seen: `matched`
+    (the reference has this camera in this light), `thin` (too few rows of it: the camera's whole reference is used),
     `unseen` (none: likewise) or `new_camera` (the whole reference is used).
     """
 
@@ -60,6 +61,7 @@ class Cell:
     reference: Ints
     blocks: Ints
     window_blocks: int
+    units: int
 
 
 def figures(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -126,7 +128,8 @@ def cells(window: pd.DataFrame, reference: pd.DataFrame, block_s: float) -> list
         length = _block_length(seconds[rows], block_s)
         blocks = _blocks(seconds[rows], length)
         spanned = int(_blocks(np.sort(window_seconds[live]), length).max()) + 1
-        found.append(Cell(f"camera={camera} light={light}", seen, live, rows, blocks, spanned))
+        units = int(_blocks(seconds[rows], block_s).max()) + 1
+        found.append(Cell(f"camera={camera} light={light}", seen, live, rows, blocks, spanned, units))
     return found
 
 
