@@ -73,7 +73,7 @@ class FrameLabels:
     def content(self) -> str:
         """SHA-256 of everything but time and source: two labellings of one content say the same thing."""
         boxes = [
-            [b.class_name, *(round(v, 2) for v in b.corners), b.origin, b.review, round(b.confidence, 4)]
+            [b.class_name, *(round(float(v), 2) for v in b.corners), b.origin, b.review, round(float(b.confidence), 4)]
             for b in self.boxes
         ]
         said = [self.frame_hash, sorted(self.classes), self.review, sorted(boxes)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -30,22 +27,12 @@ from its_platform.dataset.splits import JUDGES, Spacing, guard_breaches
 from its_platform.dataset.versions import DatasetDamaged
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
+from tests.unit.dataset import footage
 
 pytestmark = pytest.mark.services
 DAY = tuple(range(0, 600, 5))
 
 
-def _load(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "unit" / "dataset" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"tests_dataset_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-footage = _load("footage")
 CLASSES = footage.CLASSES
 
 
@@ -189,9 +176,10 @@ def test_a_build_killed_before_it_was_recorded_is_taken_over(day: Stores, monkey
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("its_platform.dataset.build.write_folder", killed)
-        build_dataset(day, DatasetRequest(CLASSES))
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(day, DatasetRequest(CLASSES))
     assert latest(day) is None
     made = build_dataset(day, DatasetRequest(CLASSES))
     assert made.name == "v1"
