@@ -87,8 +87,8 @@ def _backbone_graph(weights: Path) -> tuple[Any, int]:
     from its_platform.model.export import inference_network
 
     layers = inference_network(weights)[0].model
-    deepest = next((i for i, layer in enumerate(layers) if type(layer).__name__ == "SPPF"), None)
-    if deepest is None:
+    deepest = next((i for i, layer in enumerate(layers) if type(layer).__name__ == "SPPF"), -1)
+    if deepest < 0:
         raise BadInput(f"The backbone of {weights} has no SPPF layer to read.", "Give weights of YOLOv8, 11 or 26.")
     widths = {2: MAX_DIMENSIONS // 4, 4: MAX_DIMENSIONS // 4, deepest: MAX_DIMENSIONS // 2}
     random = np.random.RandomState(0)  # its stream is fixed over numpy's versions

@@ -38,6 +38,7 @@ __all__ = [
     "best_thresholds",
     "detect_frames",
     "evaluate_onnx",
+    "evaluate_version",
     "slice_masks",
     "truth_of",
 ]
@@ -75,6 +76,19 @@ def evaluate_onnx(
     )
     scores += [_renamed(s) for s in scores if s.slice == "all" and s.class_name in classes]
     return Evaluation(tuple(scores), tuple(classes), limits, dataset, about.digest)
+
+
+def evaluate_version(stores: Stores, version: int, dataset: str, progress: Progress = no_progress) -> Evaluation:
+    """Judge a registered version on the held-out frames of any dataset version, over that dataset's classes."""
+    from its_platform.dataset import load_manifest
+    from its_platform.dataset import version as dataset_version
+    from its_platform.model.registered import ONNX, version_folder
+    from its_platform.stores.registry import MODEL_NAME
+
+    known = stores.registry.get(MODEL_NAME, version)
+    classes = dataset_version(stores, dataset).classes
+    onnx, manifest = version_folder(stores, version) / ONNX, load_manifest(stores, dataset)
+    return evaluate_onnx(stores, onnx, manifest, classes, known.thresholds, dataset=dataset, progress=progress)
 
 
 def detect_frames(
@@ -130,7 +144,7 @@ def block_names(frames: DataFrame) -> list[str]:
     """The block of each frame: its camera and ten seconds of capture time, or the frame itself."""
     import pandas
 
-    names = []
+    names: list[str] = []
     for camera, captured_at in zip(frames["camera_id"], frames["captured_at"], strict=True):
         # Where no time is known each frame stands for itself: the interval is then too narrow, never absent.
         span = len(names) if pandas.isna(captured_at) else int(pandas.Timestamp(captured_at).timestamp() // BLOCK_S)

@@ -111,7 +111,7 @@ def open_session(path: Path, threads: int = 2) -> InferenceSession:
 
 def detect_squares(session: InferenceSession, squares: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Rows `[n, 300, 6]` for letterboxed RGB squares uint8 `[n, S, S, 3]`."""
-    return session.run([OUTPUT], {INPUT: np.ascontiguousarray(squares)})[0]  # type: ignore[return-value]
+    return session.run([OUTPUT], {INPUT: np.ascontiguousarray(squares)})[0]
 
 
 def parity(
@@ -160,6 +160,9 @@ def own_detections(weights: Path, squares: npt.NDArray[np.uint8], iou: float) ->
 
 def inference_network(weights: Path) -> tuple[Any, str, tuple[str, ...]]:
     """The network fused for inference on the CPU in FP32, the kind of its head, its class names."""
+    from its_platform.model.offline import prepare_ultralytics
+
+    prepare_ultralytics()
     import torch
     from ultralytics.nn.tasks import load_checkpoint
 

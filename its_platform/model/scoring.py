@@ -54,12 +54,12 @@ class Evaluation:
     dataset: str = ""
     digest: str = ""
 
-    def score(self, name: str, class_name: str | None = None) -> SliceScore:
-        """One slice's figures. Raises `KeyError` for a slice that was not measured; ask `names` first."""
+    def score(self, name: str, class_name: str | None = None) -> SliceScore | None:
+        """One slice's figures; None for a slice that has no frames."""
         for found in self.slices:
             if found.slice == name and found.class_name == class_name:
                 return found
-        raise KeyError(name)
+        return None
 
     def names(self) -> list[str]:
         """The slices there are, in the order of measuring."""

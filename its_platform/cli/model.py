@@ -1,0 +1,166 @@
+"""`its model`: train, list, show, evaluate and export detectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from its_platform.cli.output import JsonFlag, emit, rows_table
+
+if TYPE_CHECKING:
+    from its_platform.model.scoring import Evaluation
+    from its_platform.stores import Stores
+
+app = typer.Typer(help="Training, export and evaluation.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str | None, typer.Option(help="Dataset version, such as v1; the newest unless told.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .pt to start from; by default the settings' weights.")] = None,
+    base_version: Annotated[int | None, typer.Option(help="Train on from this registered version.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square input in pixels, a multiple of 32.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Train also where the same training is there already.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train a detector on a dataset version, export, evaluate and register it."""
+    from its_platform.errors import BadInput, NotFound
+    from its_platform.model.registered import base_weights
+    from its_platform.model.train import facts_of, train_candidate
+    from its_platform.telemetry import terminal_progress
+
+    if size is not None and (size < 32 or size % 32):
+        raise BadInput(f"The size {size} is not a multiple of 32.", "Take 320 or 640.")
+    if weights is not None and base_version is not None:
+        raise BadInput("A training starts from one set of weights.", "Give --weights or --base-version.")
+    stores = _stores()
+    if dataset is None:
+        from its_platform.dataset import latest
+
+        newest = latest(stores)
+        if newest is None:
+            raise NotFound("There is no dataset version yet.", "Make one: its dataset build.")
+        dataset = newest.name
+    base = base_weights(stores, base_version) if base_version is not None else weights
+    with terminal_progress() as progress:
+        made = train_candidate(stores, dataset, progress, epochs, base, size, fresh)
+    title = f"version {made.model_version.version}" + ("" if made.is_new else " (it was there already)")
+    emit(facts_of(made), json, lambda: _slices(made.evaluation, title))
+
+
+@app.command("list")
+def list_(json: JsonFlag = False) -> None:
+    """The registered versions, oldest first."""
+    stores = _stores()
+    aliases: dict[int, list[str]] = {}
+    for alias, version in stores.registry.aliases().items():
+        aliases.setdefault(version, []).append(alias)
+    rows: list[dict[str, Any]] = [
+        {
+            "version": known.version,
+            "aliases": ", ".join(sorted(aliases.get(known.version, []))),
+            "dataset": known.dataset_version,
+            "family": known.family,
+            "image_size": known.image_size,
+            "parity": known.tags.get("parity", ""),
+            "digest": known.digest[:12],
+        }
+        for known in stores.registry.list()
+    ]
+    emit(rows, json, lambda: rows_table(rows, title="versions"))
+
+
+@app.command()
+def show(version: int, json: JsonFlag = False) -> None:
+    """One version: where it comes from and its scores by slice."""
+    from dataclasses import asdict
+
+    from its_platform.model.registered import evaluation_of
+    from its_platform.stores.registry import MODEL_NAME
+
+    stores = _stores()
+    known = stores.registry.get(MODEL_NAME, version)
+    measured = evaluation_of(stores, version)
+    facts = {**asdict(known), "slices": [asdict(score) for score in measured.slices]}
+    emit(facts, json, lambda: _slices(measured, f"version {version}, dataset {known.dataset_version}"))
+
+
+@app.command()
+def evaluate(
+    version: int,
+    dataset: Annotated[str | None, typer.Option(help="Dataset version; the one it was trained on unless told.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Judge a version on the held-out frames of a dataset version."""
+    from its_platform.model.evaluate import evaluate_version
+    from its_platform.stores.registry import MODEL_NAME
+    from its_platform.telemetry import terminal_progress
+
+    stores = _stores()
+    name = dataset or stores.registry.get(MODEL_NAME, version).dataset_version
+    with terminal_progress() as progress:
+        measured = evaluate_version(stores, version, name, progress)
+    emit(measured.as_dict(), json, lambda: _slices(measured, f"version {version} on dataset {name}"))
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Option(help="The .pt of a detector.")],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 320,
+    iou: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the box choice inside.")] = 0.7,
+    json: JsonFlag = False,
+) -> None:
+    """Write the ONNX file of a detector, with uint8 input and the box choice inside."""
+    from dataclasses import asdict
+
+    from its_platform.errors import BadInput
+    from its_platform.model.export import export_detector
+
+    if size < 32 or size % 32:
+        raise BadInput(f"The size {size} is not a multiple of 32.", "Take 320 or 640.")
+    about = export_detector(weights, out, size, iou)
+    emit({"out": str(out), **asdict(about)}, json)
+
+
+@app.command()
+def embedder(
+    weights: Annotated[Path | None, typer.Option(help="A .pt; by default the starter checkpoint.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make the frozen frame embedder that the front logs vectors with."""
+    from json import loads
+
+    from its_platform.model.embedder import export_embedder
+    from its_platform.settings import load_settings
+
+    path = export_embedder(load_settings(), weights)
+    emit({"path": str(path), **loads(path.with_suffix(".json").read_text("utf-8"))}, json)
+
+
+def _slices(measured: Evaluation, title: str) -> Any:
+    rows: list[dict[str, Any]] = [
+        {
+            "slice": score.slice,
+            "boxes": score.boxes,
+            "frames": score.frames,
+            "mAP50": round(score.ap50, 3),
+            "95 %": f"{score.ap50_low:.3f} to {score.ap50_high:.3f}",
+            "mAP50-95": round(score.ap50_95, 3),
+            "precision": round(score.precision, 3),
+            "recall": round(score.recall, 3),
+        }
+        for score in measured.slices
+        if score.class_name is None
+    ]
+    return rows_table(rows, title=title)
+
+
+def _stores() -> Stores:
+    from its_platform.settings import load_settings
+    from its_platform.stores import open_stores
+
+    return open_stores(load_settings())

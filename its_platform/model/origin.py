@@ -1,0 +1,22 @@
+"""Which code is running: its git commit, for the trace of a model. Nothing else about git belongs here."""
+
+from __future__ import annotations
+
+import subprocess
+
+from its_platform.settings import REPOSITORY
+
+
+def code_commit() -> tuple[str, bool]:
+    """The commit of the code and whether tracked files differ from it; `unknown` where there is no repository."""
+    commit = _git("rev-parse", "HEAD")
+    return (commit, bool(_git("status", "--porcelain", "--untracked-files=no"))) if commit else ("unknown", False)
+
+
+def _git(*words: str) -> str:
+    command = ["git", "--no-optional-locks", "-C", str(REPOSITORY), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,311 @@
+"""From a dataset version to a registered model version: the candidate.
+
+Enters: a dataset version's name and the settings. Leaves: a `Candidate`, with everything that belongs to it in its
+MLflow run: parameters, curves, scores by slice and class, pictures, and where it comes from. The version is registered
+last, so a training that is killed leaves a run without a version and is simply started again. What is the same
+training (dataset, parameters and weights alike) is found again rather than done twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from its_platform.errors import BadInput
+from its_platform.model.evaluate import JUDGED_SPLITS, best_thresholds, detect_frames, evaluate_onnx, truth_of
+from its_platform.model.export import ParityResult, digest_of
+from its_platform.model.letterbox import letterbox
+from its_platform.model.origin import code_commit
+from its_platform.model.registered import EVALUATION, ONNX, PARITY, WEIGHTS, base_weights, evaluation_of
+from its_platform.model.scoring import Evaluation
+from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan, trainer_of
+from its_platform.stores.registry import ModelVersion, VersionFacts
+from its_platform.telemetry import Progress, no_progress
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+    from pandas import DataFrame
+
+    from its_platform.dataset import DatasetVersion
+    from its_platform.stores import Stores
+
+KEY_TAG = "training_key"
+RECIPE = "1"  # raise it whenever the same parameters would train another detector
+PARITY_FRAMES = 24
+
+__all__ = ["Candidate", "base_weights", "facts_of", "finished_candidate", "train_candidate"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A registered version with its run and its figures. `is_new`: whether this call trained it."""
+
+    model_version: ModelVersion
+    run_id: str
+    evaluation: Evaluation
+    is_new: bool = True
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What lies in the work folder when all is measured and nothing is registered yet."""
+
+    folder: Path
+    trained: TrainedDetector
+    parity: ParityResult
+    evaluation: Evaluation
+
+
+def train_candidate(
+    stores: Stores,
+    dataset: str,
+    progress: Progress = no_progress,
+    epochs: int | None = None,
+    weights: Path | None = None,
+    image_size: int | None = None,
+    fresh: bool = False,
+) -> Candidate:
+    """Train, export, compare, evaluate and register. None takes the setting.
+
+    A finished candidate of the same dataset, parameters and weights is returned as it is, unless `fresh`. Raises
+    `BadInput` for weights that are not there, `NotFound` for an unknown dataset version.
+    """
+    from its_platform.dataset import load_manifest, version
+
+    wanted = version(stores, dataset)
+    base = Path(weights or stores.settings.training.weights)
+    if not base.is_file():
+        raise BadInput(f"There are no weights at {base}.", "Give the path of a .pt with --weights.")
+    parameters = _parameters(stores, wanted, base, epochs, image_size)
+    key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+    # The lock ends with its process: a run that is open although the lock is free belongs to a dead training.
+    with stores.database.lock(f"train {key}"):
+        _close_dead_runs(stores, key)
+        if not fresh and (done := finished_candidate(stores, key)):
+            return done
+        manifest = load_manifest(stores, dataset)
+        with _run(stores, key, parameters, wanted) as (client, run_id, folder):
+            made = _make(stores, client, run_id, folder, wanted, manifest, base, parameters, progress)
+            return Candidate(_register(stores, run_id, made, wanted, parameters, key), run_id, made.evaluation)
+
+
+def finished_candidate(stores: Stores, key: str) -> Candidate | None:
+    """The newest version of a training key, with its evaluation; None when there is none."""
+    for known in reversed(stores.registry.list()):
+        if known.tags.get(KEY_TAG) == key:
+            return Candidate(known, known.run_id, evaluation_of(stores, known.version), is_new=False)
+    return None
+
+
+def _parameters(
+    stores: Stores, wanted: DatasetVersion, base: Path, epochs: int | None, image_size: int | None
+) -> dict[str, Any]:
+    settings = stores.settings.training
+    return {
+        "recipe": RECIPE,
+        "family": settings.family,
+        "dataset": wanted.name,
+        "dataset_digest": wanted.digest,
+        "base_weights": base.name,
+        "base_weights_digest": digest_of(base),
+        "epochs": epochs or settings.epochs,
+        "image_size": image_size or settings.image_size,
+        "batch": settings.batch,
+        "learning_rate": settings.learning_rate,
+        "freeze_layers": settings.freeze_layers,
+        "seed": settings.seed,
+        "export_iou": settings.export_iou,
+    }
+
+
+@contextmanager
+def _run(
+    stores: Stores, key: str, parameters: dict[str, Any], wanted: DatasetVersion
+) -> Iterator[tuple[MlflowClient, str, Path]]:
+    """An open MLflow run and its work folder; the run ends FINISHED or FAILED with the block."""
+    client = stores.registry.client()
+    commit, is_dirty = code_commit()
+    tags = {
+        KEY_TAG: key,
+        "dataset_version": wanted.name,
+        "dataset_digest": wanted.digest,
+        "data_commit": wanted.commit or "unknown",
+        "code_commit": commit,
+        "code_is_dirty": str(is_dirty).lower(),
+        "base_weights_digest": parameters["base_weights_digest"],
+        "mlflow.runName": f"{parameters['family']}-{wanted.name}-{key[:6]}",
+    }
+    run_id = client.create_run(stores.registry.experiment(), tags=tags).info.run_id
+    folder = stores.settings.home.absolute() / "work" / "training" / run_id
+    status = "FAILED"
+    try:
+        for name, value in parameters.items():
+            client.log_param(run_id, name, value)
+        yield client, run_id, folder
+        status = "FINISHED"
+    finally:
+        client.set_terminated(run_id, status)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _close_dead_runs(stores: Stores, key: str) -> None:
+    client = stores.registry.client()
+    done = {version.run_id for version in stores.registry.list()}
+    for run in client.search_runs(
+        [stores.registry.experiment()], f"tags.{KEY_TAG} = '{key}' and attributes.status = 'RUNNING'"
+    ):
+        client.set_terminated(run.info.run_id, "FINISHED" if run.info.run_id in done else "KILLED")
+        shutil.rmtree(stores.settings.home / "work" / "training" / run.info.run_id, ignore_errors=True)
+
+
+def _make(
+    stores: Stores,
+    client: MlflowClient,
+    run_id: str,
+    folder: Path,
+    wanted: DatasetVersion,
+    manifest: DataFrame,
+    base: Path,
+    parameters: dict[str, Any],
+    progress: Progress,
+) -> _Made:
+    from its_platform.dataset import materialise_yolo
+    from its_platform.model.pictures import draw_all
+
+    settings = stores.settings
+    trainer = trainer_of(parameters["family"])
+    plan = TrainingPlan(
+        data=materialise_yolo(stores, wanted.name),
+        weights=base,
+        folder=folder,
+        home=settings.home,
+        epochs=parameters["epochs"],
+        image_size=parameters["image_size"],
+        batch=parameters["batch"],
+        learning_rate=parameters["learning_rate"],
+        freeze_layers=parameters["freeze_layers"],
+        device=settings.training.device,
+        workers=settings.training.workers,
+        seed=parameters["seed"],
+    )
+    trained = trainer.train(plan, lambda figures: _log_epoch(client, run_id, figures), progress)
+    kept = folder / "version"
+    kept.mkdir(parents=True, exist_ok=True)
+    weights = trained.weights.replace(kept / WEIGHTS)
+    progress("export", 0, 2, "ONNX")
+    trainer.export(weights, kept / ONNX, plan.image_size, parameters["export_iou"], wanted.name)
+    progress("export", 1, 2, "parity")
+    parity = trainer.parity(weights, kept / ONNX, _squares(stores, manifest, plan.image_size))
+    progress("export", 2, 2, f"{parity.share:.1%} of the detector's own boxes")
+    classes = list(wanted.classes)
+    val = manifest[manifest["split"] == "val"].reset_index(drop=True)
+    found = detect_frames(stores, kept / ONNX, val, classes)
+    thresholds = best_thresholds(truth_of(val, classes), found, classes)
+    evaluation = evaluate_onnx(
+        stores, kept / ONNX, manifest, classes, thresholds, dataset=wanted.name, progress=progress
+    )
+    _write_json(kept / EVALUATION, evaluation.as_dict())
+    _write_json(kept / PARITY, parity.as_dict())
+    _log_scores(client, run_id, evaluation, parity, trained)
+    draw_all(stores, folder / "pictures", kept / ONNX, manifest, evaluation, trained.epochs)
+    client.log_artifacts(run_id, str(folder / "pictures"), "pictures")
+    client.log_artifact(run_id, str(kept / EVALUATION))
+    return _Made(kept, trained, parity, evaluation)
+
+
+def _register(
+    stores: Stores, run_id: str, made: _Made, wanted: DatasetVersion, parameters: dict[str, Any], key: str
+) -> ModelVersion:
+    commit, _ = code_commit()
+    facts = VersionFacts(
+        dataset_version=wanted.name,
+        family=parameters["family"],
+        image_size=parameters["image_size"],
+        classes=list(made.trained.classes),
+        thresholds=made.evaluation.thresholds,
+        tags={
+            KEY_TAG: key,
+            "parity": f"{made.parity.share:.6f}",
+            "iou": str(parameters["export_iou"]),
+            "dataset_digest": wanted.digest,
+            "weights_digest": digest_of(made.folder / WEIGHTS),
+            "base_weights_digest": parameters["base_weights_digest"],
+            "code_commit": commit,
+            "data_commit": wanted.commit or "unknown",
+        },
+    )
+    return stores.registry.create_version(run_id, made.folder, facts)
+
+
+def _squares(stores: Stores, manifest: DataFrame, size: int) -> npt.NDArray[np.uint8]:
+    """Judged frames spread evenly over the manifest, letterboxed; any frames where none may judge."""
+    from its_platform.frames import load_image
+
+    judged = manifest[manifest["split"].isin(list(JUDGED_SPLITS))]
+    keys = list((judged if len(judged) else manifest)["object_key"])
+    chosen = sorted({round(i) for i in np.linspace(0, len(keys) - 1, min(PARITY_FRAMES, len(keys)))})
+    return np.stack([letterbox(load_image(stores, keys[i]), size)[0] for i in chosen])
+
+
+def _log_epoch(client: MlflowClient, run_id: str, figures: EpochFigures) -> None:
+    _log_metrics(client, run_id, figures.values, figures.epoch)
+
+
+def _log_scores(
+    client: MlflowClient, run_id: str, evaluation: Evaluation, parity: ParityResult, trained: TrainedDetector
+) -> None:
+    values = {
+        "parity/share": parity.share,
+        "parity/extra": parity.extra,
+        "train/images_per_s": trained.images_per_s,
+    }
+    for score in evaluation.slices:
+        if not score.boxes:
+            continue
+        of_class = {None: "", "*": "/any-class"}.get(score.class_name, f"/{score.class_name}")
+        place = f"slice/{score.slice.replace('=', '-')}{of_class}"
+        for name in ("ap50", "ap50_95", "precision", "recall"):
+            values[f"{place}/{name}"] = getattr(score, name)
+    _log_metrics(client, run_id, values, 0)
+    client.set_tag(run_id, "precision", trained.precision)
+    client.set_tag(run_id, "device", trained.device)
+
+
+def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float], step: int) -> None:
+    import time
+
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, step) for name, value in values.items() if np.isfinite(value)]
+    for part in _parts(metrics, 1000):
+        client.log_batch(run_id, metrics=part)
+
+
+def _parts(values: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    for at in range(0, len(values), most):
+        yield values[at : at + most]
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def facts_of(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as plain data, for commands."""
+    return {
+        "version": candidate.model_version.version,
+        "run_id": candidate.run_id,
+        "is_new": candidate.is_new,
+        "thresholds": candidate.model_version.thresholds,
+        "slices": [asdict(s) for s in candidate.evaluation.slices if s.class_name is None],
+    }

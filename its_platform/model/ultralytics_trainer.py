@@ -1,0 +1,256 @@
+"""The Ultralytics family: YOLOv8, YOLO11 and YOLO26 detectors, trained offline.
+
+Enters: a `TrainingPlan`. Leaves: half-precision weights below the plan's folder and the figures of each epoch. What
+Ultralytics would do besides (plots, own loggers, downloads, a last validation) is switched off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from its_platform.errors import BadInput
+from its_platform.model.export import DetectorFile, ParityResult, export_detector, parity
+from its_platform.model.offline import prepare_ultralytics
+from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan
+from its_platform.telemetry import Progress
+
+SHORT_EPOCHS = 10  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
+
+
+class UltralyticsTrainer:
+    """See `trainer.Trainer`."""
+
+    family = "yolo"
+
+    def train(
+        self, plan: TrainingPlan, on_epoch: Callable[[EpochFigures], None], progress: Progress
+    ) -> TrainedDetector:
+        if not plan.weights.is_file():
+            raise BadInput(f"There are no weights at {plan.weights}.", "Give the path of a .pt with --weights.")
+        prepare_ultralytics(plan.home)
+        import torch
+
+        device = _device(plan.device)
+        precision = "bf16" if device != "cpu" or has_fast_bf16() else "fp32"
+        epochs: list[EpochFigures] = []
+        clock = _Clock()
+        trainer = _make_trainer(_overrides(plan, device, precision), precision)
+        _listen(trainer, plan, epochs, clock, on_epoch, progress)
+        threads = torch.get_num_threads()
+        try:
+            trainer.train()
+        finally:
+            # Ultralytics turns these on for the whole process; the export that follows must not run under them.
+            torch.use_deterministic_algorithms(False)
+            torch.set_num_threads(threads)
+        best = plan.folder / "trained.pt"
+        classes = _save_weights(Path(trainer.best if Path(trainer.best).is_file() else trainer.last), best, plan)
+        return TrainedDetector(best, classes, tuple(epochs), clock.rate(), precision, str(device))
+
+    def export(self, weights: Path, out: Path, image_size: int, iou: float, dataset: str) -> DetectorFile:
+        return export_detector(weights, out, image_size, iou, dataset, self.family)
+
+    def parity(self, weights: Path, onnx: Path, squares: npt.NDArray[np.uint8]) -> ParityResult:
+        return parity(weights, onnx, squares)
+
+
+class _Clock:
+    """Images and seconds spent in training batches alone, without validation."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds, self._since = 0, 0.0, 0.0
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def add(self, images: int) -> None:
+        now = time.perf_counter()
+        self.images, self.seconds, self._since = self.images + images, self.seconds + now - self._since, now
+
+    def rate(self) -> float:
+        return round(self.images / self.seconds, 2) if self.seconds else 0.0
+
+
+def has_fast_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware; without, bfloat16 is far slower than FP32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    return "0" if torch.cuda.is_available() else "cpu"
+
+
+def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any]:
+    is_short = plan.epochs < SHORT_EPOCHS
+    return {
+        "task": "detect",
+        "mode": "train",
+        "model": str(plan.weights),
+        "data": str(_data_yaml(plan)),
+        "epochs": plan.epochs,
+        "imgsz": plan.image_size,
+        "batch": plan.batch,
+        "workers": plan.workers,
+        "device": device,
+        "seed": plan.seed,
+        "deterministic": device == "cpu",
+        "freeze": plan.freeze_layers or None,
+        "amp": "bf16" if device != "cpu" else False,
+        "optimizer": "AdamW",
+        "lr0": plan.learning_rate,
+        "momentum": 0.9,
+        # Ultralytics gathers gradients of 64 images by default: 31 steps in 2,000 images. Here each batch is a step.
+        "nbs": plan.batch,
+        # Its warm-up is at least 100 batches, which is a whole short training.
+        "warmup_epochs": 0 if is_short else 3,
+        "cos_lr": True,
+        "lrf": 0.05,
+        # Fixed cameras: four pictures in one teach less about the picture that will be seen.
+        "mosaic": 0.5 if is_short else 1.0,
+        "close_mosaic": max(1, plan.epochs // 2) if is_short else 10,
+        "scale": 0.3 if is_short else 0.5,
+        "patience": 0,
+        "val": True,
+        "plots": False,
+        "cache": False,
+        "save": True,
+        "verbose": False,
+        "project": str(plan.folder),
+        "name": "ultralytics",
+        "exist_ok": True,
+    }
+
+
+def _data_yaml(plan: TrainingPlan) -> Path:
+    """The dataset's own description, in the plan's folder; an empty val falls back to test, then to train."""
+    described = yaml.safe_load((plan.data / "data.yaml").read_text("utf-8"))
+    described["path"] = str(plan.data.absolute())
+    for split in ("val", "test", "train"):
+        images = plan.data / str(described.get(split, f"images/{split}"))
+        if images.is_dir() and any(images.iterdir()):
+            described["val"] = str(described.get(split, f"images/{split}"))
+            break
+    else:
+        raise BadInput(f"There are no pictures in {plan.data}.", "Build the dataset version again.")
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    path = plan.folder / "data.yaml"
+    path.write_text(yaml.safe_dump(described, sort_keys=False), "utf-8")
+    return path
+
+
+def _make_trainer(overrides: dict[str, Any], precision: str) -> Any:
+    import torch
+    from ultralytics.models.yolo.detect import DetectionTrainer
+    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.utils import RANK
+
+    class CpuBf16Model(DetectionModel):
+        """The network in bfloat16, the loss in FP32. Ultralytics refuses bfloat16 on a CPU, which is 2 times faster.
+
+        Copies and checkpoints of it are plain `DetectionModel`s: nobody who reads them needs this class.
+        """
+
+        def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+            if preds is None and self.training:
+                with torch.autocast("cpu", torch.bfloat16):
+                    preds = self.forward(batch["img"].contiguous(memory_format=torch.channels_last))
+                preds = _as_floats(preds)
+            return super().loss(batch, preds)
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            made = super().__reduce_ex__(protocol)
+            return (made[0], (DetectionModel, *made[1][1:]), *made[2:])
+
+    class OfflineTrainer(DetectionTrainer):
+        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+            if precision != "bf16" or self.device.type != "cpu":
+                return super().get_model(cfg, weights, verbose)
+            model = CpuBf16Model(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=verbose and RANK == -1)
+            if weights:
+                model.load(weights)
+            return model.to(memory_format=torch.channels_last)
+
+        def final_eval(self) -> None:
+            """No last validation: the exported file is judged instead, on frames that took no part."""
+
+    return OfflineTrainer(overrides=overrides)
+
+
+def _as_floats(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.float()
+    if isinstance(value, dict):
+        return {key: _as_floats(part) for key, part in value.items()}
+    return [_as_floats(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _listen(
+    trainer: Any,
+    plan: TrainingPlan,
+    epochs: list[EpochFigures],
+    clock: _Clock,
+    on_epoch: Callable[[EpochFigures], None],
+    progress: Progress,
+) -> None:
+    def starts(_: Any) -> None:
+        clock.start()
+
+    def batch_ends(running: Any) -> None:
+        clock.add(plan.batch)
+        batches = len(running.train_loader)
+        done = min(clock.images // plan.batch, batches * plan.epochs)
+        progress("train", done, batches * plan.epochs, f"epoch {running.epoch + 1} of {plan.epochs}")
+
+    def epoch_ends(running: Any) -> None:
+        values = running.label_loss_items(running.tloss, prefix="train") | running.metrics
+        values |= {"lr": max(running.lr.values(), default=0.0)}
+        found = EpochFigures(running.epoch + 1, {_plain(k): float(v) for k, v in values.items()})
+        epochs.append(found)
+        on_epoch(found)
+
+    trainer.add_callback("on_train_epoch_start", starts)
+    trainer.add_callback("on_train_batch_end", batch_ends)
+    trainer.add_callback("on_fit_epoch_end", epoch_ends)
+
+
+def _plain(name: str) -> str:
+    """`metrics/mAP50(B)` as `metrics/mAP50`: MLflow refuses brackets."""
+    return name.replace("(B)", "")
+
+
+def _save_weights(source: Path, out: Path, plan: TrainingPlan) -> tuple[str, ...]:
+    """The weights alone, in half precision, without optimizer state or this machine's paths; its class names."""
+    import torch
+    import ultralytics
+    from ultralytics.nn.tasks import load_checkpoint
+
+    model, _ = load_checkpoint(str(source), device=torch.device("cpu"))
+    model.half().requires_grad_(False)
+    about = {"imgsz": plan.image_size, "task": "detect"}
+    model.args = about
+    model.criterion = None
+    if hasattr(model, "pt_path"):
+        del model.pt_path
+    part = out.with_suffix(".part")
+    torch.save(
+        {"epoch": -1, "model": model, "ema": None, "train_args": about, "version": ultralytics.__version__}, part
+    )
+    part.replace(out)
+    return tuple(model.names[i] for i in sorted(model.names))
