@@ -1,0 +1,395 @@
+"""Serving against a real Triton: the front's contract, switching versions under traffic, faults, the log, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.serving import health, server
+from its_platform.serving.client import Answer, DetectorClient, ModelRefused, detect_once, with_client
+from its_platform.serving.config import FRONT
+from its_platform.serving.processes import running, stubs
+from its_platform.serving.repository import (
+    file_digest,
+    place_version,
+    placed_versions,
+    read_routes,
+    remove_version,
+    route_of,
+    write_routes,
+)
+from its_platform.settings import Ports, Settings, load_settings
+from its_platform.stores.registry import ModelVersion
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(180)]
+
+SIZE = 64
+CLASSES = ["car", "truck", "bus"]
+DETECTOR = f"detector-yolo-onnx-{SIZE}"
+PICTURE = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
+# What the stand-in says in its 64 px square, for a 160x90 picture that lies in rows 14 to 50 at scale 0.4.
+IN_SQUARE = (8.0, 22.0, 24.0, 38.0)
+IN_PICTURE = (20.0, 20.0, 60.0, 60.0)
+
+
+def write_detector(path: Path, first: float) -> Path:
+    """An ONNX that keeps the detectors' contract and answers the same for any picture.
+
+    A car at `first`, a truck at 0.30 and a bus at 0.05, each in the same place.
+    """
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = [*IN_SQUARE, first, 0]
+    rows[0, 1] = [*IN_SQUARE, 0.30, 1]
+    rows[0, 2] = [*IN_SQUARE, 0.05, 2]
+    nodes = [
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("Slice", ["shape", "zero", "one"], ["count"]),
+        helper.make_node("Concat", ["count", "rest"], ["full"], axis=0),
+        helper.make_node("Expand", ["rows", "full"], ["detections"]),
+    ]
+    constants = {"zero": np.array([0]), "one": np.array([1]), "rest": np.array([300, 6]), "rows": rows}
+    graph = helper.make_graph(
+        nodes,
+        "fixed",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["n", 300, 6])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def version_of(number: int, path: Path) -> ModelVersion:
+    return ModelVersion(
+        name="traffic-detector",
+        version=number,
+        run_id="run",
+        digest="digest",
+        dataset_version="v1",
+        family="yolo",
+        image_size=SIZE,
+        classes=CLASSES,
+        thresholds={"car": 0.5, "truck": 0.4},
+        onnx_digest=file_digest(path),
+    )
+
+
+@dataclass
+class Platform:
+    """A running Triton with the files to release from."""
+
+    settings: Settings
+    folder: Path
+    last: int = 0
+
+    def release(self, first: float = 0.9, stage: str = "production") -> int:
+        """Place, load and route the next version; its number."""
+        self.last += 1
+        path = write_detector(self.folder / f"{self.last}.onnx", first)
+        version = version_of(self.last, path)
+        place_version(self.settings, version, path)
+        self.load()
+        write_routes(self.settings, {**read_routes(self.settings), stage: route_of(version)})
+        wait_until(lambda: self.served(stage) == self.last)
+        return self.last
+
+    def load(self, model: str = DETECTOR) -> None:
+        async def use(client: DetectorClient) -> None:
+            await client.load(model)
+
+        with_client(self.settings, use)
+
+    def served(self, stage: str = "production") -> int | None:
+        async def use(client: DetectorClient) -> int | None:
+            return await client.served_version(stage)
+
+        return with_client(self.settings, use)
+
+    def rows(self, camera_id: str) -> list[dict[str, Any]]:
+        """The finished log rows of a camera."""
+        lines = [line for path in self.settings.spool.glob("*.jsonl") for line in path.read_text().splitlines()]
+        return [row for row in map(json.loads, lines) if row["camera_id"] == camera_id]
+
+
+def wait_until(is_so: Callable[[], bool], within_s: float = 15.0) -> None:
+    end = time.monotonic() + within_s
+    while not is_so():
+        if time.monotonic() > end:
+            pytest.fail("it did not become so in time")
+        time.sleep(0.05)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    folder = tmp_path_factory.mktemp("serving")
+    http, grpc, metrics = free_ports(3)
+    settings = load_settings(
+        home=folder / "home", ports=Ports(triton_http=http, triton_grpc=grpc, triton_metrics=metrics)
+    )
+    if not (settings.environments / "tritonserver" / "pytriton").is_dir():
+        if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
+            pytest.fail("the bundled tritonserver is required here and missing")
+        pytest.skip("the bundled tritonserver is not installed")
+    server.start_triton(settings)
+    try:
+        found = Platform(settings, folder)
+        assert [result.is_healthy for result in health.probe(settings)] == [True]
+        with pytest.raises(ModelRefused, match="no detector is served"):
+            detect_once(settings, PICTURE)
+        found.release()
+        yield found
+    finally:
+        server.stop_triton(settings)
+
+
+@dataclass
+class Traffic:
+    answers: list[Answer] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def traffic(settings: Settings, clients: int = 3) -> AsyncIterator[Traffic]:
+    """Requests without a pause while the block runs."""
+    seen, is_over = Traffic(), asyncio.Event()
+
+    async def ask(client: DetectorClient) -> None:
+        while not is_over.is_set():
+            try:
+                seen.answers.append(await client.detect(PICTURE, "traffic", purpose="gate"))
+            except (ServerUnavailable, ModelRefused) as error:
+                seen.errors.append(error)
+
+    async with DetectorClient(settings) as client, asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(ask(client))
+        try:
+            await asyncio.sleep(0.3)
+            yield seen
+            await asyncio.sleep(0.3)
+        finally:
+            is_over.set()
+
+
+def test_boxes_come_back_in_pixels_of_the_picture_above_the_thresholds_by_class(platform: Platform) -> None:
+    answer = detect_once(platform.settings, PICTURE)
+    (found,) = answer.detections
+    assert found.class_id.tolist() == [0]
+    assert np.allclose(found.boxes[0], IN_PICTURE, atol=0.01)
+    assert answer.model_version == read_routes(platform.settings)["production"].version
+    assert answer.model_name == DETECTOR
+
+
+def test_a_confidence_in_the_request_replaces_the_thresholds(platform: Platform) -> None:
+    (found,) = detect_once(platform.settings, PICTURE, confidence=0.01).detections
+    assert found.class_id.tolist() == [0, 1, 2]
+    assert np.all(np.diff(found.confidence) <= 0)
+
+
+def test_a_batch_larger_than_the_detectors_is_answered_picture_by_picture(platform: Platform) -> None:
+    answer = detect_once(platform.settings, np.stack([PICTURE] * 11), purpose="gate")
+    assert [len(found) for found in answer.detections] == [1] * 11
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"stage": "canary"}, "no detector is served at stage 'canary'"),
+        ({"version": 999}, "version 999 is not served"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(platform: Platform, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelRefused, match=said):
+        detect_once(platform.settings, PICTURE, **asked)
+
+
+def test_a_served_version_can_be_asked_for_by_number(platform: Platform) -> None:
+    production = platform.served()
+    staged = platform.release(stage="staging")
+    assert detect_once(platform.settings, PICTURE, version=staged).model_version == staged
+    assert detect_once(platform.settings, PICTURE, version=production).model_version == production
+    assert detect_once(platform.settings, PICTURE, stage="staging").model_version == staged
+
+
+def test_any_grpc_client_is_told_clearly_what_is_wrong_with_its_request(platform: Platform) -> None:
+    from tritonclient.grpc import InferenceServerClient, InferInput
+    from tritonclient.utils import InferenceServerException
+
+    def ask(shape: list[int], data_type: str = "UINT8", **parameters: Any) -> Any:
+        tensor = InferInput("images", shape, data_type)
+        tensor.set_data_from_numpy(np.zeros(shape, np.uint8 if data_type == "UINT8" else np.float32))
+        return client.infer(FRONT, [tensor], parameters=parameters)
+
+    with InferenceServerClient(platform.settings.triton_grpc) as client:
+        assert ask([1, 8, 8, 3], purpose="probe").as_numpy("detections").shape == (1, 300, 6)
+        for shape, data_type, parameters, said in [
+            ([1, 8, 8, 4], "UINT8", {}, "unexpected shape"),
+            ([8, 8, 3], "UINT8", {}, "unexpected shape"),
+            ([1, 8, 8, 3], "FP32", {}, "data-type"),
+            ([65, 8, 8, 3], "UINT8", {}, "at most 64"),
+            ([1, 8, 8, 3], "UINT8", {"captured_at": "yesterday"}, "cannot be read"),
+            ([1, 8, 8, 3], "UINT8", {"captured_at": "2026-01-01T00:00:00"}, "time zone"),
+            ([1, 8, 8, 3], "UINT8", {"version": "two"}, "cannot be read"),
+        ]:
+            with pytest.raises(InferenceServerException, match=said):
+                ask(shape, data_type, **parameters)
+
+
+def test_each_answered_picture_leaves_one_complete_log_row(platform: Platform) -> None:
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    moments = [start + timedelta(seconds=second) for second in range(20)]
+
+    async def ask(client: DetectorClient) -> None:
+        await asyncio.gather(*(client.detect(PICTURE, "log-cam", moment) for moment in moments))
+
+    with_client(platform.settings, ask)
+    wait_until(lambda: len(platform.rows("log-cam")) >= len(moments))
+    rows = platform.rows("log-cam")
+    assert sorted(datetime.fromisoformat(row["at"]) for row in rows) == moments
+    row = rows[0]
+    assert row["counts"] == {"car": 1, "truck": 0, "bus": 0}
+    assert row["n"] == 1
+    assert row["confidences"] == pytest.approx([0.9, 0.3, 0.05])
+    assert row["mean_confidence"] == pytest.approx(0.9)
+    assert row["box_areas"] == pytest.approx([(1600 / (160 * 90)) ** 0.5], abs=1e-4)
+    assert (row["width"], row["height"], row["purpose"], row["stage"]) == (160, 90, "live", "production")
+    assert row["version"] == platform.served()
+    assert row["brightness"] == pytest.approx(0.5, abs=0.05)
+    assert row["light"] == "day"
+
+
+def test_a_probe_leaves_no_log_row(platform: Platform) -> None:
+    detect_once(platform.settings, PICTURE, camera_id="silent", purpose="probe")
+    detect_once(platform.settings, PICTURE, camera_id="loud")
+    wait_until(lambda: len(platform.rows("loud")) == 1)
+    time.sleep(platform.settings.serving.spool_flush_s + 0.5)
+    assert platform.rows("silent") == []
+
+
+async def test_a_version_is_switched_and_the_old_one_removed_without_a_failed_request(platform: Platform) -> None:
+    before = await asyncio.to_thread(platform.served)
+    assert before is not None
+    async with traffic(platform.settings) as seen:
+        after = await asyncio.to_thread(platform.release)
+        assert remove_version(platform.settings, DETECTOR, before)
+        await asyncio.to_thread(platform.load)
+    assert seen.errors == []
+    assert {answer.model_version for answer in seen.answers} == {before, after}
+    assert seen.answers[-1].model_version == after
+    assert before not in placed_versions(platform.settings, DETECTOR)
+
+
+async def test_a_corrupt_version_is_refused_and_the_old_one_goes_on_serving(platform: Platform) -> None:
+    served = await asyncio.to_thread(platform.served)
+    broken = platform.folder / "broken.onnx"
+    broken.write_bytes(b"this is no graph")
+    place_version(platform.settings, version_of(666, broken), broken)
+    async with traffic(platform.settings) as seen:
+        with pytest.raises(ModelRefused, match="666"):
+            await asyncio.to_thread(platform.load)
+    assert seen.errors == []
+    assert {answer.model_version for answer in seen.answers} == {served}
+    assert remove_version(platform.settings, DETECTOR, 666)
+    await asyncio.to_thread(platform.load)
+
+
+@pytest.mark.parametrize("model", [DETECTOR, FRONT])
+async def test_a_killed_instance_is_found_by_the_probe_and_revived_without_a_lost_request(
+    platform: Platform, model: str
+) -> None:
+    version = await asyncio.to_thread(platform.served) if model == DETECTOR else 1
+    victims = [stub for stub in stubs(platform.settings) if (stub.model, stub.version) == (model, version)]
+    assert len(victims) == 2
+    async with traffic(platform.settings) as seen:
+        os.kill(victims[0].pid, signal.SIGKILL)
+        results = await asyncio.to_thread(health.probe, platform.settings)
+        assert not all(result.is_healthy for result in results)
+        assert await asyncio.to_thread(health.revive, platform.settings) == [model]
+        results = await asyncio.to_thread(health.probe, platform.settings)
+        assert all(result.is_healthy for result in results)
+    assert seen.errors == []
+    left = [stub.pid for stub in stubs(platform.settings) if (stub.model, stub.version) == (model, version)]
+    assert len(left) == 2
+    assert not {stub.pid for stub in victims} & set(left)
+
+
+async def test_callers_that_give_up_do_not_harm_the_server(platform: Platform) -> None:
+    process = running(platform.settings)
+    for _ in range(20):
+        async with DetectorClient(platform.settings) as client:
+            asked = [
+                asyncio.create_task(client.detect(PICTURE, stage=stage, purpose="probe"))
+                for stage in ("canary", "production", "canary")
+            ]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+    assert running(platform.settings) == process
+    assert (await asyncio.to_thread(health.probe, platform.settings))[0].is_healthy
+
+
+def test_a_second_server_for_the_same_home_is_refused(platform: Platform) -> None:
+    with pytest.raises(BadInput, match="runs already"):
+        server.start_triton(platform.settings)
+
+
+def test_a_restart_keeps_every_logged_row_and_serves_what_was_served(platform: Platform) -> None:
+    served = platform.served()
+    # Another stage's model cannot be loaded any more; it must not take production with it.
+    routes = read_routes(platform.settings)
+    other = platform.folder / "other.onnx"
+    other.write_bytes(b"broken since")
+    version = ModelVersion(**{**vars(version_of(1, other)), "image_size": 96})
+    place_version(platform.settings, version, other)
+    write_routes(platform.settings, {**routes, "staging": route_of(version)})
+
+    async def ask(client: DetectorClient) -> None:
+        await asyncio.gather(*(client.detect(PICTURE, "last-cam", datetime.now(UTC)) for _ in range(30)))
+
+    with_client(platform.settings, ask)
+    assert server.stop_triton(platform.settings)
+    assert len(platform.rows("last-cam")) == 30
+    assert list(platform.settings.spool.glob("*.part")) == []
+    assert running(platform.settings) is None
+    assert stubs(platform.settings) == []
+    assert not server.stop_triton(platform.settings)
+    with pytest.raises(ServerUnavailable, match="No Triton answers"):
+        detect_once_within(platform.settings, 1.0)
+
+    server.start_triton(platform.settings)
+    assert platform.served() == served
+    results = {result.model: result for result in health.probe(platform.settings)}
+    assert results[DETECTOR].is_healthy
+    assert not results["detector-yolo-onnx-96"].is_healthy
+
+
+def detect_once_within(settings: Settings, deadline_s: float) -> Answer:
+    return detect_once(settings, PICTURE, deadline_s=deadline_s)
