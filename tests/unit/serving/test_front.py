@@ -1,0 +1,282 @@
+"""The parts of the front: routes that follow their file, a log that never stands in the way, rows that are complete."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+Front = Callable[[str], ModuleType]
+
+
+def write_routes(path: Path, **stages: int) -> None:
+    entries = {
+        stage: {
+            "model": "detector",
+            "version": version,
+            "image_size": 320,
+            "classes": ["car", "bus"],
+            "thresholds": {"car": 0.6},
+        }
+        for stage, version in stages.items()
+    }
+    path.write_text(json.dumps({"stages": entries}))
+
+
+class TestRoutes:
+    def test_production_answers_where_nothing_is_asked(self, front: Front, tmp_path: Path) -> None:
+        write_routes(tmp_path / "routes.json", production=1, staging=2)
+        routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
+        assert routes.choose().version == 1
+        assert routes.choose("staging").version == 2
+        assert routes.choose(version=2).stage == "staging"
+
+    def test_a_class_without_a_threshold_takes_the_default(self, front: Front, tmp_path: Path) -> None:
+        write_routes(tmp_path / "routes.json", production=1)
+        routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
+        assert routes.choose().thresholds == (0.6, 0.25)
+
+    def test_a_changed_file_is_followed(self, front: Front, tmp_path: Path) -> None:
+        write_routes(tmp_path / "routes.json", production=1)
+        routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
+        assert routes.choose().version == 1
+        write_routes(tmp_path / "new.json", production=2)
+        (tmp_path / "new.json").replace(tmp_path / "routes.json")
+        assert routes.choose(is_fresh=True).version == 2
+
+    def test_a_file_that_cannot_be_read_leaves_the_last_routes_standing(self, front: Front, tmp_path: Path) -> None:
+        write_routes(tmp_path / "routes.json", production=1)
+        routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
+        routes.choose()
+        (tmp_path / "routes.json").write_text("{half")
+        assert routes.choose(is_fresh=True).version == 1
+        assert "cannot be read" in routes.problem
+
+    @pytest.mark.parametrize(("stage", "version"), [("canary", None), (None, 9), ("production", 2), ("canary", 1)])
+    def test_what_is_not_served_has_no_route(
+        self, front: Front, tmp_path: Path, stage: str | None, version: int | None
+    ) -> None:
+        write_routes(tmp_path / "routes.json", production=1, staging=2)
+        routing = front("routing")
+        routes = routing.Routes(tmp_path / "routes.json", 0.25)
+        with pytest.raises(routing.NoRoute, match="production: version 1"):
+            routes.choose(stage, version)
+
+    def test_without_a_file_nothing_is_served(self, front: Front, tmp_path: Path) -> None:
+        routing = front("routing")
+        with pytest.raises(routing.NoRoute, match="none"):
+            routing.Routes(tmp_path / "routes.json", 0.25).choose()
+
+
+class TestSpool:
+    def test_a_file_is_seen_only_when_it_is_complete(self, front: Front, tmp_path: Path) -> None:
+        spool = front("spool").Spool(tmp_path, flush_s=3600)
+        spool.append([{"n": 1}])
+        spool.flush()
+        assert list(tmp_path.glob("*.jsonl")) == []
+        spool.append([{"n": 2}])
+        spool.flush(is_last=True)
+        (path,) = tmp_path.glob("predictions-*.jsonl")
+        assert [json.loads(line) for line in path.read_text().splitlines()] == [{"n": 1}, {"n": 2}]
+        assert list(tmp_path.glob("*.part")) == []
+
+    def test_what_a_dead_writer_left_is_finished_without_its_half_row(self, front: Front, tmp_path: Path) -> None:
+        (tmp_path / "predictions-dead.jsonl.part").write_text('{"n": 1}\n{"n": 2')
+        (tmp_path / "predictions-empty.jsonl.part").write_text("")
+        assert front("spool").Spool(tmp_path, 1.0).adopt_orphans() == 1
+        assert (tmp_path / "predictions-dead.jsonl").read_text() == '{"n": 1}\n'
+        assert list(tmp_path.glob("*.part")) == []
+
+    def test_the_file_of_a_living_writer_is_not_touched(self, front: Front, tmp_path: Path) -> None:
+        module = front("spool")
+        writer = module.Spool(tmp_path, 3600)
+        writer.append([{"n": 1}])
+        assert module.Spool(tmp_path, 1.0).adopt_orphans() == 0
+        assert len(list(tmp_path.glob("*.part"))) == 1
+
+    def test_lost_rows_of_all_writers_add_up(self, front: Front, tmp_path: Path) -> None:
+        module = front("spool")
+        for lost in (3, 4):
+            spool = module.Spool(tmp_path, 1.0)
+            spool.lost["queue is full"] += lost
+            spool.flush()
+        assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 7
+
+    def test_a_row_that_cannot_be_written_is_counted_and_not_raised(self, front: Front, tmp_path: Path) -> None:
+        spool = front("spool").Spool(tmp_path, 1.0)
+        spool.append([{"n": float("nan")}])
+        spool.flush(is_last=True)
+        assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 1
+
+    def test_a_spool_that_nobody_collects_stops_growing(
+        self, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = front("spool")
+        monkeypatch.setattr(module, "MOST_FILES", 3)
+        for number in range(5):
+            (tmp_path / f"predictions-{number}.jsonl").write_text("{}\n")
+        spool = module.Spool(tmp_path, 1.0)
+        spool.append([{"n": 1}, {"n": 2}])
+        spool.flush(is_last=True)
+        assert len(list(tmp_path.glob("*.jsonl"))) == 5
+        assert json.loads((tmp_path / "lost.json").read_text())["reasons"] == {"spool is full": 2}
+
+
+def a_route(front: Front) -> Any:
+    return front("routing").Route("production", "detector", 7, 320, ("car", "bus"), (0.5, 0.25))
+
+
+def a_prediction(front: Front, rows: list[list[float]], **changed: Any) -> Any:
+    values = {
+        "at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
+        "camera_id": "north",
+        "purpose": "live",
+        "route": a_route(front),
+        "width": 200,
+        "height": 100,
+        "image": np.full((100, 200, 3), 128, np.uint8),
+        "rows": np.asarray(rows, np.float32).reshape(-1, 6),
+        "latency_ms": 12.5,
+    }
+    return front("prediction_log").Prediction(**{**values, **changed})
+
+
+class TestRow:
+    def test_counts_are_at_the_thresholds_and_scores_below_them_are_kept(self, front: Front) -> None:
+        rows = [[0, 0, 100, 50, 0.9, 0], [0, 0, 20, 10, 0.4, 0], [0, 0, 20, 10, 0.3, 1], [0, 0, 9, 9, 0.02, 1]]
+        row = front("prediction_log").row_of(a_prediction(front, rows), None)
+        assert row["counts"] == {"car": 1, "bus": 1}
+        assert row["n"] == 2
+        assert row["confidences"] == pytest.approx([0.9, 0.4, 0.3, 0.02])
+        assert row["mean_confidence"] == pytest.approx(0.6)
+        assert row["box_areas"] == pytest.approx([0.5, 0.1])
+        assert (row["model"], row["version"], row["stage"]) == ("detector", 7, "production")
+        assert row["embedding"] is None
+        json.dumps(row, allow_nan=False)
+
+    def test_an_empty_picture_has_a_row_too(self, front: Front) -> None:
+        row = front("prediction_log").row_of(a_prediction(front, []), None)
+        assert (row["n"], row["mean_confidence"], row["confidences"]) == (0, None, [])
+        assert row["counts"] == {"car": 0, "bus": 0}
+
+    def test_the_figures_are_those_of_the_one_implementation(self, front: Front) -> None:
+        from its_platform.frames.quality import figures, light_of
+
+        image = np.random.default_rng(0).integers(0, 90, (100, 200, 3), dtype=np.uint8)
+        row = front("prediction_log").row_of(a_prediction(front, [], image=image), None)
+        for name, value in figures(image).items():
+            assert row[name] == pytest.approx(value, abs=1e-4)
+        assert row["light"] == light_of(figures(image))
+
+
+class TestPredictionLog:
+    def test_every_row_is_there_after_it_was_closed(self, front: Front, tmp_path: Path) -> None:
+        module = front("prediction_log")
+        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 100)
+        for number in range(50):
+            log.add(a_prediction(front, [], camera_id=str(number)))
+        log.close()
+        (path,) = tmp_path.glob("*.jsonl")
+        assert [json.loads(line)["camera_id"] for line in path.read_text().splitlines()] == [str(n) for n in range(50)]
+        assert not (tmp_path / "lost.json").exists()
+
+    def test_a_full_queue_loses_rows_and_counts_them_without_waiting(
+        self, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = front("prediction_log")
+        gate, real = threading.Event(), module.row_of
+
+        def slow(*given: Any) -> Any:
+            gate.wait(10)
+            return real(*given)
+
+        monkeypatch.setattr(module, "row_of", slow)
+        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 4)
+        for _ in range(20):
+            log.add(a_prediction(front, []))
+        gate.set()
+        log.close()
+        (path,) = tmp_path.glob("*.jsonl")
+        written = len(path.read_text().splitlines())
+        assert 4 <= written <= 5
+        assert json.loads((tmp_path / "lost.json").read_text())["reasons"] == {"queue is full": 20 - written}
+
+    def test_pictures_that_wait_are_bounded_in_bytes(
+        self, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = front("prediction_log")
+        monkeypatch.setattr(module, "MOST_PICTURE_BYTES", 100)
+        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 100)
+        log.add(a_prediction(front, []))
+        log.close()
+        assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 1
+
+    def test_one_odd_picture_does_not_end_the_log(self, front: Front, tmp_path: Path) -> None:
+        module = front("prediction_log")
+        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 100)
+        log.add(a_prediction(front, [], image=np.zeros((0, 0, 3), np.uint8)))
+        log.add(a_prediction(front, []))
+        log.close()
+        (path,) = tmp_path.glob("*.jsonl")
+        assert len(path.read_text().splitlines()) == 1
+        assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 1
+
+
+class TestEmbedder:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """An embedder whose vector is the mean colour of the stretched picture."""
+        onnx = pytest.importorskip("onnx")
+        from onnx import TensorProto, helper
+
+        graph = helper.make_graph(
+            [
+                helper.make_node("Cast", ["images"], ["real"], to=TensorProto.FLOAT),
+                helper.make_node("ReduceMean", ["real"], ["embedding"], axes=[1, 2], keepdims=0),
+            ],
+            "mean",
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 16, 16, 3])],
+            [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model.metadata_props.add(key="digest", value="abc")
+        onnx.save(model, str(tmp_path / "embedder.onnx"))
+        return tmp_path / "embedder.onnx"
+
+    def test_a_row_carries_the_vector_and_whose_it_is(self, front: Front, path: Path) -> None:
+        module = front("prediction_log")
+        image = np.full((100, 200, 3), (10, 20, 30), np.uint8)
+        row = module.row_of(a_prediction(front, [], image=image), module.Embedder(path, 0))
+        assert row["embedding"] == pytest.approx([10, 20, 30])
+        assert row["embedder"] == "abc"
+
+    def test_a_camera_is_embedded_once_in_its_interval_of_captured_time(self, front: Front, path: Path) -> None:
+        module = front("prediction_log")
+        embedder = module.Embedder(path, 1.0)
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+
+        def is_embedded(camera_id: str, at_s: float) -> bool:
+            at = (start + timedelta(seconds=at_s)).isoformat()
+            return embedder.embed(a_prediction(front, [], camera_id=camera_id, at=at)) is not None
+
+        assert [is_embedded("north", at_s) for at_s in (0, 0.5, 0.9, 1.0, 1.5, 2.2)] == [
+            True,
+            False,
+            False,
+            True,
+            False,
+            True,
+        ]
+        assert is_embedded("south", 0.5)
+
+    def test_without_an_embedder_rows_have_no_vector(self, front: Front, tmp_path: Path) -> None:
+        module = front("prediction_log")
+        row = module.row_of(a_prediction(front, []), module.Embedder(tmp_path / "missing.onnx", 0))
+        assert (row["embedding"], row["embedder"]) == (None, None)
