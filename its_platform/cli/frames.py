@@ -20,8 +20,8 @@ Since = Annotated[str | None, typer.Option(help="From this time on (ISO; UTC whe
 Until = Annotated[str | None, typer.Option(help="Before this time.")]
 
 _LIST = ("camera", "captured_at", "frame", "light", "weather", "size")
-_STATS = ("camera", "light", "weather", "frames", "first", "last", "brightness", "noise")
-_INGEST = ("camera", "added", "known", "duplicates", "rejected", "frozen", "hidden", "first", "last")
+_STATS = ("camera", "light", "weather", "frames", "brightness", "contrast", "noise", "frozen")
+_INGEST = ("camera", "added", "known", "duplicates", "rejected", "frozen", "hidden")
 
 
 @app.command()

@@ -50,7 +50,9 @@ def decode(data: bytes, name: str = "picture") -> Image:
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
             with Pillow.open(io.BytesIO(data)) as header:
                 width, height = header.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+    except Pillow.DecompressionBombError as error:
+        raise BadInput(f"{name}: its header claims more pixels than a frame may have.") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise BadInput(f"{name}: not a picture that can be read.") from error
     check_size(width, height, name)
     if is_jpeg(data) and b"\xff\xd9" not in data[-4096:]:

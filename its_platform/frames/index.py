@@ -7,6 +7,8 @@ table is partitioned by day, never by camera. A table that is not there is empty
 
 from __future__ import annotations
 
+import functools
+import operator
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -134,15 +136,15 @@ class FrameIndex:
         unknown = sorted(set(wanted) - set(COLUMNS))
         if unknown:
             raise BadInput(f"The index of frames has no column {', '.join(unknown)}.")
-        order = [name for name in ("camera_id", "captured_at", "frame_hash") if name not in wanted]
-        table = self._read(_condition(cameras, since, until, hashes), wanted + order)
+        order = [name for name in KEY if name not in wanted]
+        table = self._read(wanted + order, since, until, _among(cameras, hashes))
         ordered = table.sort_by([("camera_id", "ascending"), ("captured_at", "ascending"), ("frame_hash", "ascending")])
         # A number that is missing must not make floats of all the others.
         return ordered.select(wanted).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
     def find(self, start_of_hash: str) -> dict[str, Any]:
         """The row of the frame whose hash begins so. Raises `NotFound`, and `BadInput` where several do."""
-        table = self._read(pc.starts_with(ds.field("frame_hash"), start_of_hash), list(COLUMNS))
+        table = self._read(list(COLUMNS), chosen=pc.starts_with(ds.field("frame_hash"), start_of_hash))
         rows = table.to_pylist()
         if not rows or not start_of_hash:
             raise NotFound(f"There is no frame {start_of_hash!r}.", "`its frames list` names them.")
@@ -156,7 +158,7 @@ class FrameIndex:
         import duckdb
 
         columns = [name for name in COLUMNS if name not in ("object_key", "source", "day", "ingested_at")]
-        frames = self._read(_condition(None, since, until, None), columns)
+        frames = self._read(columns, since, until)
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.register("frames", frames)
@@ -224,17 +226,28 @@ class FrameIndex:
                 raise self._unreadable(error) from error
         return None
 
-    def _read(self, condition: ds.Expression | None, columns: list[str]) -> pa.Table:
+    def _read(
+        self,
+        columns: list[str],
+        since: datetime | None = None,
+        until: datetime | None = None,
+        chosen: ds.Expression | None = None,
+    ) -> pa.Table:
         from deltalake.exceptions import DeltaError
 
+        during, days = _during(since, until), _days(since, until)
         table = self._open()
         if table is None:
             return SCHEMA.empty_table().select(columns)
         try:
-            read = table.to_pyarrow_dataset(schema=SCHEMA).to_table(columns=columns, filter=condition)
+            rows = table.to_pyarrow_dataset(schema=SCHEMA, file_pruning_predicate=days)
+            batches = rows.scanner(columns=columns, filter=during).to_batches()
+            # Not part of the scanner's filter: Arrow cannot hold a set of names against the string views that the
+            # table's statistics come as, and fails.
+            kept = [batch if chosen is None else batch.filter(chosen) for batch in batches]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise self._unreadable(error) from error
-        return read
+        return pa.Table.from_batches(kept, pa.schema([SCHEMA.field(name) for name in columns]))
 
     def _merge(self, batch: pa.Table) -> int:
         from deltalake import DeltaTable
@@ -283,36 +296,37 @@ def _table(rows: Sequence[FrameRow]) -> pa.Table:
         if row.captured_at.tzinfo is None:
             raise BadInput(f"A frame of {row.camera_id} has a time without a zone.")
         moment = row.captured_at.astimezone(UTC)
-        records.append({**asdict(row), "captured_at": moment, "day": moment.strftime("%Y-%m-%d")})
+        records.append({**asdict(row), "captured_at": moment, "day": _day(moment)})
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
-def _condition(
-    cameras: Iterable[str] | None,
-    since: datetime | None,
-    until: datetime | None,
-    hashes: Iterable[str] | None,
-) -> ds.Expression | None:
-    parts: list[ds.Expression] = []
-    if cameras is not None:
-        parts.append(ds.field("camera_id").isin(pa.array(list(cameras), pa.string())))
-    if hashes is not None:
-        parts.append(ds.field("frame_hash").isin(pa.array(list(hashes), pa.string())))
-    for moment, is_from in ((since, True), (until, False)):
-        if moment is None:
-            continue
-        if moment.tzinfo is None:
-            raise BadInput("A time without a zone cannot be asked for.", "Give it as UTC.")
-        value = pa.scalar(moment.astimezone(UTC), pa.timestamp("us", tz="UTC"))
-        day = moment.astimezone(UTC).strftime("%Y-%m-%d")
-        # The day prunes whole files; the time itself decides.
-        if is_from:
-            parts += [ds.field("day") >= day, ds.field("captured_at") >= value]
-        else:
-            parts += [ds.field("day") <= day, ds.field("captured_at") < value]
-    if not parts:
-        return None
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole & part
-    return whole
+def _among(cameras: Iterable[str] | None, hashes: Iterable[str] | None) -> ds.Expression | None:
+    parts = [
+        ds.field(name).isin(pa.array(list(values), pa.string()))
+        for name, values in (("camera_id", cameras), ("frame_hash", hashes))
+        if values is not None
+    ]
+    return functools.reduce(operator.and_, parts) if parts else None
+
+
+def _during(since: datetime | None, until: datetime | None) -> ds.Expression | None:
+    parts = [ds.field("captured_at") >= _scalar(since)] if since is not None else []
+    parts += [ds.field("captured_at") < _scalar(until)] if until is not None else []
+    return functools.reduce(operator.and_, parts) if parts else None
+
+
+def _days(since: datetime | None, until: datetime | None) -> str | None:
+    """The days whose files have to be opened at all; the time itself decides on the rows."""
+    bounds = [f"day >= '{_day(since)}'"] if since is not None else []
+    bounds += [f"day <= '{_day(until)}'"] if until is not None else []
+    return " AND ".join(bounds) or None
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def _scalar(moment: datetime) -> pa.Scalar:
+    if moment.tzinfo is None:
+        raise BadInput("A time without a zone cannot be asked for.", "Give it as UTC.")
+    return pa.scalar(moment.astimezone(UTC), pa.timestamp("us", tz="UTC"))
