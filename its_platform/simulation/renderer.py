@@ -24,6 +24,7 @@ from its_platform.simulation.weather import Air, add_noise, add_rain, air_of, ch
 SMALLEST_PX = 24
 VISIBLE_SHARE = 0.35
 INSIDE_SHARE = 0.15
+LINE_PX = 5  # how far a thick line, such as a tyre, may reach beyond its points
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,10 @@ def _boxes(bodies: list[_Body], owners: np.ndarray) -> tuple[list[TruthBox], int
     """The boxes of those who can be seen well enough, and how many in the picture were left out."""
     boxes, left_out = [], 0
     for index, body in enumerate(bodies):
-        low, high = np.floor(body.pixels.min(0)).astype(int) - 1, np.ceil(body.pixels.max(0)).astype(int) + 2
+        low, high = (
+            np.floor(body.pixels.min(0)).astype(int) - LINE_PX,
+            np.ceil(body.pixels.max(0)).astype(int) + LINE_PX,
+        )
         x0, y0 = max(int(low[0]), 0), max(int(low[1]), 0)
         x1, y1 = min(int(high[0]), WIDTH), min(int(high[1]), HEIGHT)
         if x0 >= x1 or y0 >= y1:
