@@ -116,20 +116,14 @@ def _thresholds(
 def _column(
     cells: Sequence[Cell], pretended: Sequence[Split], live: Floats, held: Floats, width: float, method: Method
 ) -> tuple[float, Floats]:
-    real: tuple[list[Floats], list[Floats]] = ([], [])
-    null: tuple[list[Floats], list[Floats]] = ([], [])
-    weights = []
+    real, null, weights = [], [], []
     for cell, split in zip(cells, pretended, strict=True):
         ours, theirs = live[cell.window], held[cell.reference]
         weights.append(float(np.isfinite(ours).sum()))
-        everyone = np.ones((len(theirs), 1))
-        real[0].append(effects.histogram(effects.places(theirs, theirs, everyone, width), everyone))
-        real[1].append(effects.histogram(effects.places(ours, theirs, everyone, width), np.ones((len(ours), 1))))
-        place = effects.places(theirs, theirs, split.as_reference, width)
-        null[0].append(effects.histogram(place, split.as_reference))
-        null[1].append(effects.histogram(place, split.as_window))
-    effect = effects.distance(effects.pooled(real[0], weights), effects.pooled(real[1], weights), method)
-    false = effects.distance(effects.pooled(null[0], weights), effects.pooled(null[1], weights), method)
+        real.append(effects.curve(theirs, np.ones((len(theirs), 1)), ours, np.ones((len(ours), 1)), width))
+        null.append(effects.curve(theirs, split.as_reference, theirs, split.as_window, width))
+    effect = effects.distance(effects.pooled(real, weights), method)
+    false = effects.distance(effects.pooled(null, weights), method)
     # A split in which no cell had values on both sides says nothing.
     return float(np.nan_to_num(effect[0])), np.nan_to_num(false)
 

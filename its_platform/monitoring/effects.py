@@ -1,9 +1,9 @@
 """How far a window is from its reference: effect sizes, for the real window and for many pretended ones at once.
 
-Enter: cells, figures, embeddings. Leave: one figure a column. A value is first turned into its place (0 to 1) among
-the reference values of its own camera and light, so that strata can be pooled whatever their levels are; PSI or the
-Wasserstein distance is taken on places. Embeddings are compared by the energy coefficient. What is too far belongs in
-`calibration`.
+Enter: values of one cell and who of them plays which side. Leave: one figure a column. A cell's window is expressed as
+a curve over the reference's quantiles (which share of the window lies below the reference's 5 % point, 10 % point, and
+so on), so that cells can be pooled whatever their levels are; PSI or the Wasserstein distance is taken on the pooled
+curve. Embeddings are compared by the energy coefficient. What is too far belongs in `calibration`.
 
 The pretended windows are columns of 0/1 matrices: `as_reference` `[n, B]` says which reference rows play the
 reference in each of B splits, `as_window` which of them play the window.
@@ -21,10 +21,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Method = Literal["psi", "wasserstein"]
 
-FIFTHS = 5
-FINE = 20
+# Levels of the reference's distribution at which a window is read: 5 %, 10 %, ... 95 %.
+LEVELS = np.arange(1, 20) / 20
+FIFTHS = (3, 7, 11, 15)
 # Added to each fifth's share: an empty fifth of a small window is not infinitely surprising.
 SMOOTHING = 0.01
+# Kernels reach this many widths beyond the outermost value; the grid has this many points a width, within limits.
+REACH, POINTS_A_WIDTH, FEWEST_POINTS, MOST_POINTS = 4.0, 2.0, 48, 400
 
 
 @dataclass(frozen=True)
@@ -35,37 +38,38 @@ class Split:
     as_window: Floats
 
 
-def places(values: Floats, among: Floats, membership: Floats, resolution: float) -> Floats:
-    """Place of each value among the members, `[len(values), B]`, 0 (below all of them) to 1 (above all).
+def curve(reference: Floats, as_reference: Floats, values: Floats, as_window: Floats, resolution: float) -> Floats:
+    """Share of the window below the reference's quantile at each of `LEVELS`; `[len(LEVELS), B]`.
 
-    The mid-rank of Hazen, smoothed with a normal kernel of the width `resolution`, so that differences below it
-    hardly move a value. Values that are NaN come back as NaN; members that are NaN do not count.
+    reference `[n]` with `as_reference` `[n, B]`, values `[m]` with `as_window` `[m, B]`. Both distributions are
+    smoothed with a normal kernel of the width `resolution`, so that a difference below it hardly shows and counts need
+    no rule for ties. NaN is no value; a split in which a side has no value gives NaN.
     """
-    from scipy.special import ndtr
+    known = reference[np.isfinite(reference)]
+    if known.size == 0:
+        return np.full((len(LEVELS), as_reference.shape[1]), np.nan)
+    low, high = known.min() - REACH * resolution, known.max() + REACH * resolution
+    points = int(np.clip((high - low) / resolution * POINTS_A_WIDTH, FEWEST_POINTS, MOST_POINTS))
+    grid = np.linspace(low, high, points)
+    below_reference = _smooth_cdf(grid, reference, as_reference, resolution)
+    below_window = _smooth_cdf(grid, values, as_window, resolution)
+    splits = np.arange(as_reference.shape[1])
+    found = np.empty((len(LEVELS), len(splits)))
+    for number, level in enumerate(LEVELS):
+        right = np.clip((below_reference < level).sum(axis=0), 1, points - 1)
+        left = right - 1
+        a, b = below_reference[left, splits], below_reference[right, splits]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = np.clip(np.nan_to_num((level - a) / (b - a)), 0.0, 1.0)
+        found[number] = below_window[left, splits] * (1 - part) + below_window[right, splits] * part
+    found[:, ~np.isfinite(below_reference).all(axis=0)] = np.nan
+    return found
 
-    valid = np.isfinite(among)
-    member = membership * valid[:, None]
-    kernel = ndtr((values[:, None] - np.where(valid, among, 0.0)[None, :]) / resolution)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (kernel @ member) / member.sum(axis=0)
 
-
-def histogram(place: Floats, membership: Floats) -> Floats:
-    """Shares of the members in `FINE` equal bins of place, `[FINE, B]`; NaN where a split has no such member."""
-    valid = np.isfinite(place)
-    bins = np.clip((np.where(valid, place, 0.0) * FINE).astype(int), 0, FINE - 1)
-    weight = membership * valid
-    splits = place.shape[1]
-    numbers = (bins * splits + np.arange(splits)).ravel()
-    flat = np.bincount(numbers, weights=weight.ravel(), minlength=FINE * splits)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return flat.reshape(FINE, splits) / weight.sum(axis=0)
-
-
-def pooled(histograms: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """Mean of the cells' histograms, weighted by the window's rows in each; cells without values are left out."""
-    total, weight = np.zeros_like(histograms[0]), np.zeros(histograms[0].shape[1])
-    for shares, share in zip(histograms, weights, strict=True):
+def pooled(curves: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """Mean of the cells' curves, weighted by the window's rows in each; cells without values are left out."""
+    total, weight = np.zeros_like(curves[0]), np.zeros(curves[0].shape[1])
+    for shares, share in zip(curves, weights, strict=True):
         there = np.isfinite(shares).all(axis=0)
         total += np.where(there, shares, 0.0) * share
         weight += there * share
@@ -73,15 +77,17 @@ def pooled(histograms: Sequence[Floats], weights: Sequence[float]) -> Floats:
         return total / weight
 
 
-def distance(reference: Floats, window: Floats, method: Method) -> Floats:
-    """Effect size between pooled histograms `[FINE, B]`; `[B]`.
+def distance(window: Floats, method: Method) -> Floats:
+    """Effect size of pooled curves `[len(LEVELS), B]`; `[B]`.
 
-    psi: population stability index over fifths of the reference, smoothed, 0 to about 4.
-    wasserstein: mean absolute difference of the cumulated shares, 0 to 0.5.
+    psi: population stability index over fifths of the reference, smoothed, 0 to about 9.
+    wasserstein: mean distance between the curve and the reference's own, in shares of the reference, 0 to 0.5.
     """
     if method == "wasserstein":
-        return np.asarray(np.abs(np.cumsum(reference - window, axis=0)).mean(axis=0))
-    p, q = _fifths(reference), _fifths(window)
+        return np.asarray(np.abs(window - LEVELS[:, None]).mean(axis=0))
+    ends = np.zeros((1, window.shape[1]))
+    shares = np.diff(np.concatenate([ends, window[list(FIFTHS)], ends + 1.0]), axis=0)
+    p, q = _smoothed(np.full_like(shares, 1 / len(shares))), _smoothed(shares)
     return np.asarray(((p - q) * np.log(p / q)).sum(axis=0))
 
 
@@ -109,6 +115,16 @@ def pairwise(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Floats:
     return np.sqrt(np.maximum(squares - 2.0 * x.astype(float) @ y.astype(float).T, 0.0))
 
 
-def _fifths(shares: Floats) -> Floats:
-    fifth = shares.reshape(FIFTHS, FINE // FIFTHS, -1).sum(axis=1)
-    return np.asarray((fifth + SMOOTHING) / (1.0 + FIFTHS * SMOOTHING))
+def _smooth_cdf(grid: Floats, values: Floats, membership: Floats, width: float) -> Floats:
+    """Share of the members below each point of the grid, `[len(grid), B]`; NaN where a split has no member."""
+    from scipy.special import ndtr
+
+    there = np.isfinite(values)
+    members = membership[there]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = (ndtr((grid[:, None] - values[there][None, :]) / width) @ members) / members.sum(axis=0)
+    return np.asarray(shares)
+
+
+def _smoothed(shares: Floats) -> Floats:
+    return np.asarray((np.maximum(shares, 0.0) + SMOOTHING) / (1.0 + len(shares) * SMOOTHING))
