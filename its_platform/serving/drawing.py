@@ -26,7 +26,7 @@ def draw_detections(image: Image, detections: Detections, classes: Sequence[str]
         class_id = int(detections.class_id[index])
         colour = class_colour(class_id)
         left, top, right, bottom = (round(float(value)) for value in detections.boxes[index])
-        cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness, cv2.LINE_AA)
+        cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
         name = classes[class_id] if class_id < len(classes) else str(class_id)
         text = f"{name} {float(detections.confidence[index]):.2f}"
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, 1)
