@@ -113,18 +113,24 @@ def find(record: Record | None) -> psutil.Process | None:
 
 
 def stop(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
-    """End a program with everything that it started, and wait until all are gone; whether it was running."""
+    """End a program with everything that it started, and wait until all are gone; whether it was running.
+
+    What a program left that was itself killed is ended too.
+    """
     record = read_record(settings, name)
     process = find(record)
-    if record is None or process is None:
-        forget(settings, name)
+    if record is None:
         return False
     family = session_of(record.pid)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(record.pid, signal.SIGTERM)
-    _end(family, timeout_s)
+    if process is None:
+        # Its number may lead another session by now.
+        family = [one for one in family if _is_marked(one, settings)]
+    if family:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(record.pid, signal.SIGTERM)
+        _end(family, timeout_s)
     forget(settings, name)
-    return True
+    return process is not None
 
 
 def session_of(leader: int) -> list[psutil.Process]:
@@ -142,12 +148,7 @@ def session_of(leader: int) -> list[psutil.Process]:
 
 def left_behind(settings: Settings) -> list[psutil.Process]:
     """Every process that carries this home's mark: what the stack started, and what those started in turn."""
-    home, found = str(settings.home.absolute()), []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            is_dead = process.status() == psutil.STATUS_ZOMBIE
-            if process.pid != os.getpid() and not is_dead and process.environ().get(MARK) == home:
-                found.append(process)
+    found = [one for one in psutil.process_iter() if one.pid != os.getpid() and _is_marked(one, settings)]
     # A command that was itself started by a marked process is not to end its own parents.
     mine = {parent.pid for parent in psutil.Process().parents()}
     return [process for process in found if process.pid not in mine]
@@ -206,6 +207,14 @@ def tail(log: Path, lines: int = 1) -> str:
 
 def _path(settings: Settings, name: str) -> Path:
     return settings.home / "run" / f"{name}.json"
+
+
+def _is_marked(process: psutil.Process, settings: Settings) -> bool:
+    try:
+        is_dead = process.status() == psutil.STATUS_ZOMBIE
+        return not is_dead and process.environ().get(MARK) == str(settings.home.absolute())
+    except (psutil.Error, OSError):
+        return False
 
 
 def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:

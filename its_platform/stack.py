@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
 import sys
 import time
 import urllib.error
@@ -60,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PartStatus:
-    """How a part is right now. state: `healthy`, `starting or ill`, `died` or `stopped`."""
+    """How a part is right now. state: `healthy`, `no answer`, `died` or `stopped`."""
 
     name: str
     title: str
@@ -90,6 +91,10 @@ def start_stack(
     with _held(settings):
         missing = [part for part in wanted if processes.find(processes.read_record(settings, part.name)) is None]
         for part in missing:
+            # What a life that was ended by force left may still hold its ports.
+            processes.stop(settings, part.name, part.stop_timeout_s)
+            if part.name == "triton":
+                _stop_triton_remains(settings)
             _check_ports(settings, part)
         had_postgres = is_running(settings)
         started: list[Part] = []
@@ -109,8 +114,6 @@ def start_stack(
                     _spawn(settings, part)
                 _wait_healthy(settings, part)
             progress("servers", total, total, "all answer")
-            if any(part.name == "dagster" for part in started):
-                _settle_interrupted_runs(settings)
         except BaseException:
             # An interrupt too: half a stack is worse than none.
             for part in reversed(started):
@@ -172,7 +175,7 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
         part.name,
         part.title,
         part.address(settings),
-        "healthy" if is_healthy else "starting or ill",
+        "healthy" if is_healthy else "no answer",
         process.pid,
         round(processes.memory_mb(processes.session_of(process.pid)), 1),
         round(time.time() - process.create_time(), 1),
@@ -202,8 +205,11 @@ def part_named(name: str) -> Part:
 
 
 def _spawn(settings: Settings, part: Part) -> None:
-    if part.name == "dagster":
+    # What its last life left, where that was ended by force.
+    processes.stop(settings, part.name, part.stop_timeout_s)
+    if part.name == "dagster-daemon":
         write_dagster_home(settings)
+        _give_up_interrupted_runs(settings)
     argv, environment = part.command(settings)
     processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY)
 
@@ -250,7 +256,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
             return PartStatus(POSTGRES, "PostgreSQL", "as set", "stopped", None, None, None, "", str(error))
         return PartStatus(POSTGRES, "PostgreSQL", "as set", state, None, None, None, "")
     process, is_answering = server_process(settings), is_running(settings)
-    state = "healthy" if is_answering else "stopped" if process is None else "starting or ill"
+    state = "healthy" if is_answering else "stopped" if process is None else "no answer"
     return PartStatus(
         POSTGRES,
         "PostgreSQL",
@@ -269,25 +275,28 @@ def _stop_triton_remains(settings: Settings) -> None:
     stop_triton(settings)
 
 
-def _settle_interrupted_runs(settings: Settings) -> None:
-    """Give up the runs that a stop or a crash cut off: their processes are gone, and they would hold the queue."""
-    chosen = "filter: {statuses: [STARTING, STARTED, CANCELING]}"
-    question = f"{{ runsOrError({chosen}) {{ ... on Runs {{ results {{ runId startTime }} }} }} }}"
-    since = time.time() - 600
-    found = dagster_query(settings, question)["runsOrError"].get("results", [])
-    began = min(
-        (record.created for name in ("dagster", "dagster-daemon") if (record := processes.read_record(settings, name))),
-        default=since,
+def _give_up_interrupted_runs(settings: Settings) -> None:
+    """Settle the runs that a stop or a crash of the daemon cut off; a program of its own does, and only if needed."""
+    import sqlalchemy as sa
+
+    from its_platform.stores.database import database_url
+
+    engine = sa.create_engine(database_url(settings, "dagster"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        question = sa.text("SELECT count(*) FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')")
+        if not connection.execute(question).scalar():
+            return
+    done = subprocess.run(
+        [sys.executable, "-m", "its_platform.interrupted"],
+        env=process_environment(settings, dagster_environment(settings)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    for run in found:
-        # Not those that the daemon has begun since it came up beside us.
-        if run["startTime"] is not None and run["startTime"] < began:
-            dagster_query(
-                settings,
-                "mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY)"
-                " { __typename } }",
-                {"id": run["runId"]},
-            )
+    if done.returncode != 0:
+        told = done.stderr.strip().splitlines()
+        raise ServerUnavailable(f"The interrupted runs could not be settled: {told[-1] if told else 'no word'}")
 
 
 def dagster_query(settings: Settings, query: str, variables: dict[str, object] | None = None) -> dict[str, dict]:  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from its_platform.stack import PartStatus
 
-_COLOURS = {"healthy": "green", "starting or ill": "yellow", "died": "red", "stopped": "dim"}
+_COLOURS = {"healthy": "green", "no answer": "yellow", "died": "red", "stopped": "dim"}
 
 
 def up(
@@ -51,7 +51,7 @@ def status(json: JsonFlag = False) -> None:
 
     found = stack_status(load_settings())
     emit(found, json, lambda: _table(found))
-    if any(one.state in {"died", "starting or ill"} for one in found):
+    if any(one.state in {"died", "no answer"} for one in found):
         raise typer.Exit(1)
 
 
@@ -80,12 +80,13 @@ def doctor(json: JsonFlag = False) -> None:
 
 
 def _table(found: list[PartStatus]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(header_style="bold")
-    for name in ("server", "address", "state", "process", "memory", "up for"):
-        is_number = name in {"process", "memory", "up for"}
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("server", "address", "state", "pid", "memory", "up for"):
+        is_number = name in {"pid", "memory", "up for"}
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="fold")
     for one in found:
         table.add_row(

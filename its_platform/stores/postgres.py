@@ -253,8 +253,8 @@ def _call(command: list[str | Path], user: str | None, timeout_s: float) -> subp
     with tempfile.TemporaryFile("w+") as words:
         try:
             code = subprocess.run(
-                command, **identity, cwd="/", env=bare, stdin=subprocess.DEVNULL, stdout=words, stderr=words, timeout=timeout_s,
-                check=False,
+                command, **identity, cwd="/", env=bare, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
+                timeout=timeout_s, check=False,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
             code = 124

@@ -95,10 +95,10 @@ def write_dagster_home(settings: Settings) -> None:
             "config": {"max_concurrent_runs": 2, "dequeue_interval_seconds": 1},
         },
         "run_launcher": {"module": "dagster.core.launcher", "class": "DefaultRunLauncher"},
-        # A run whose process never came up is failed and tried once more; a step that fails is not repeated here,
-        # since only its own code knows whether trying again can help.
+        # A run whose process never came up or was cut off is failed and started again; one with a step that failed is
+        # not, since only the step's own code knows whether trying again can help.
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 15},
-        "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
+        "run_retries": {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False},
         "sensors": {"use_threads": True, "num_workers": 4},
         "schedules": {"use_threads": True, "num_workers": 2},
         "local_artifact_storage": {
