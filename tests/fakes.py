@@ -1,9 +1,10 @@
 """Stand-ins for the servers, with the behaviour of the real ones where the platform relies on it.
 
 `FakeTriton` keeps the real repository on disk and stands in for the server's process alone: it holds versions in
-memory, forgets them on a restart, refuses to load a model with a bad file while the loaded ones go on, and answers
-what the file says. `FakeRegistry` is MLflow's aliases and tags in a dict. `tests/integration/test_release_contract.py`
-runs the same expectations against these and against the real ones. `Steps` counts and breaks off their calls.
+memory, begins with those that are routed, refuses to load a model with a bad file while the loaded ones go on, and
+answers what the file says. `FakeRegistry` is MLflow's aliases and tags in a dict.
+`tests/integration/test_release_contract.py` expects the same of these and of the real ones. `Steps` counts their
+calls and breaks them off.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -70,6 +71,36 @@ def answer(content: bytes, pictures: int) -> Rows:
     if boxes:
         rows[:, : len(boxes)] = np.asarray(boxes, np.float32)
     return rows
+
+
+def tiny_onnx(
+    boxes: Sequence[Sequence[float]] = ((10, 10, 60, 60, 0.9, 0),), image_size: int = 64, note: str = ""
+) -> bytes:
+    """A real ONNX file with a detector's input and output that finds these boxes in any picture."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, : len(boxes)] = np.asarray(boxes, np.float32)
+    constants = {"rows": rows, "tail": np.array([300, 6], np.int64), "first": np.array([0], np.int64)}
+    nodes = [
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["pictures"]),
+        helper.make_node("Concat", ["pictures", "tail"], ["wanted"], axis=0),
+        helper.make_node("Expand", ["rows", "wanted"], ["detections"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", image_size, image_size, 3])],
+        [helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["n", 300, 6])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        doc_string=note,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
 
 
 class FakeRegistry:
@@ -158,6 +189,13 @@ class FakeTriton:
         self.garbled: set[int] = set()
         self.front_ignores_routes = False
         self._routes_at_start = repository.read_routes(settings)
+        for model in sorted({route.model for route in self._routes_at_start.values()}):
+            with suppress(BadInput):
+                self._read(model)
+
+    def forget(self) -> None:
+        """What another Triton on the same repository starts with, or this one after an unload by hand."""
+        self.memory.clear()
 
     def place(self, version: ModelVersion, onnx: Path) -> None:
         with self.steps.around(f"place {version.version}"):
@@ -174,14 +212,7 @@ class FakeTriton:
     def load(self, model: str) -> None:
         self._reach()
         with self.steps.around(f"load {model}"):
-            found: dict[int, bytes] = {}
-            for version in repository.placed_versions(self.settings, model):
-                content = (self.settings.model_repository / model / str(version) / "model.onnx").read_bytes()
-                answer(content, 1)
-                found[version] = content
-            if not found:
-                raise BadInput(f"INVALID_ARGUMENT: {model} has no version")
-            self.memory[model] = found
+            self._read(model)
             self.loads.append(model)
 
     def unload(self, model: str) -> None:
@@ -218,6 +249,16 @@ class FakeTriton:
         route = routes[stage]
         self.infer(route.model, route.version, image[None])
         return route.version
+
+    def _read(self, model: str) -> None:
+        found: dict[int, bytes] = {}
+        for version in repository.placed_versions(self.settings, model):
+            content = (self.settings.model_repository / model / str(version) / "model.onnx").read_bytes()
+            answer(content, 1)
+            found[version] = content
+        if not found:
+            raise BadInput(f"INVALID_ARGUMENT: {model} has no version")
+        self.memory[model] = found
 
     def _reach(self) -> None:
         if self.is_away:

@@ -78,7 +78,8 @@ def _accuracy_results(
     stores: Stores, outside: Outside, candidate: ModelVersion, served: Release | None
 ) -> list[GateResult]:
     settings, dataset = stores.settings.gates, candidate.dataset_version
-    onnx, parity = fetch_onnx(stores.settings, outside, candidate), parity_of(candidate)
+    onnx = fetch_onnx(stores.settings, outside, candidate)
+    parity = parity_of(candidate, onnx.parent)
     own = outside.evaluate(onnx, candidate, dataset, candidate.classes)
     results = [accuracy_floor(own, settings)]
     if served is None:

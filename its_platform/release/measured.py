@@ -6,6 +6,7 @@ latency, which is measured on Triton, in `latency.py`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,10 +70,19 @@ def golden_frames(stores: Stores, dataset: str) -> pd.DataFrame:
 
 
 def run_onnx(onnx: Path, images: Image) -> Rows:
-    """An exported detector in this process: uint8 `[n, S, S, 3]` to float32 `[n, 300, 6]`."""
+    """An exported detector in this process: uint8 `[n, S, S, 3]` to float32 `[n, 300, 6]`.
+
+    Raises `BadInput` for a file that is no model, or one that takes another input.
+    """
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
     from its_platform.model.export import detect_squares, open_session
 
-    return np.asarray(detect_squares(open_session(onnx), images), np.float32)
+    try:
+        return np.asarray(detect_squares(open_session(onnx), images), np.float32)
+    except (state.InvalidArgument, state.RuntimeException, state.Fail, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise BadInput(f"{onnx.name} does not run on a picture: {first}", "Export it again.") from error
 
 
 def picture_source(stores: Stores) -> Picture:
@@ -90,11 +100,16 @@ def picture_source(stores: Stores) -> Picture:
     return picture
 
 
-def parity_of(version: ModelVersion) -> float | None:
-    """The share of the detector's own boxes that its export has, as the training left it in the version's tags."""
+def parity_of(version: ModelVersion, folder: Path) -> float | None:
+    """The share of the detector's own boxes that its export has, as the training left it; None where it left none.
+
+    It stands in the version's tag `parity`, or as `share` in `parity.json` among its files.
+    """
     try:
-        return float(version.tags["parity"])
-    except (KeyError, ValueError):
+        if "parity" in version.tags:
+            return float(version.tags["parity"])
+        return float(json.loads((folder / "parity.json").read_text(encoding="utf-8"))["share"])
+    except (OSError, KeyError, ValueError, TypeError):
         return None
 
 

@@ -65,7 +65,9 @@ class Platform:
         return rollback(self.stores, "tester", "it misses buses", outside=self.outside)
 
     def restart_triton(self) -> None:
+        """Another Triton on the same repository, which has loaded nothing yet."""
         object.__setattr__(self.outside, "server", FakeTriton(self.stores.settings, self.steps))
+        self.triton.forget()
 
     def served(self, stage: str = "production") -> int | None:
         row = truth.served(self.stores, stage)
