@@ -108,7 +108,7 @@ def _ground_map(view: View, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
 
 def _wear(texture: np.ndarray, asphalt: np.ndarray, view: View, rng: np.random.Generator) -> None:
     """Tyre tracks, patches, cracks and manholes, drawn into the texture in grey levels."""
-    marks = np.zeros(texture.shape, np.float32)
+    marks: np.ndarray = np.zeros(texture.shape, np.float32)
     for lane in view.layout.lanes:
         if lane.is_walk:
             continue

@@ -236,7 +236,7 @@ def _outward(points: Sequence[Vector], centre: Vector, inside: Vector) -> Vector
 
 def pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
     base = np.asarray(colours[int(rng.integers(len(colours)))], float)
-    return tuple(np.clip(base * rng.uniform(0.88, 1.1) + rng.uniform(-6, 6, 3), 8, 250))  # type: ignore[return-value]
+    return tuple(np.clip(base * rng.uniform(0.88, 1.1) + rng.uniform(-6, 6, 3), 8, 250))
 
 
 def add_lamps(

@@ -42,7 +42,7 @@ class TruthBox:
 
 @dataclass(frozen=True)
 class SimulatedFrame:
-    """`image` is RGB uint8 `[360,640,3]`."""
+    """`image` is RGB uint8 `[360,640,3]`; `hidden` counts those in the picture who are seen too little for a box."""
 
     image: np.ndarray
     boxes: list[TruthBox]
@@ -278,7 +278,7 @@ def _light(
 
 def _lamps(bodies: list[_Body], owners: np.ndarray, air: Air, light: str) -> tuple[np.ndarray, np.ndarray]:
     """What headlights throw on the road (factors, `[H,W,3]`) and the lamps that are seen (half size, uint8)."""
-    throw = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
+    throw: np.ndarray = np.zeros((HEIGHT // 4, WIDTH // 4), np.float32)
     seen = np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8)
     for index, body in enumerate(bodies):
         mesh, name = body.mesh, body.traveller.class_name
