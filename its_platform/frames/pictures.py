@@ -47,7 +47,7 @@ def draw_boxes(image: Image, boxes: Sequence[LabelledBox], thickness: int | None
     for x1, y1, x2, y2, label in boxes:
         colour = colour_of(label)
         corner, opposite = (round(x1), round(y1)), (round(x2), round(y2))
-        cv2.rectangle(drawn, corner, opposite, colour, line, cv2.LINE_AA)
+        cv2.rectangle(drawn, corner, opposite, colour, line)
         if not label:
             continue
         (text_w, text_h), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
