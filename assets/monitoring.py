@@ -16,7 +16,6 @@ def reference_predictions(
     context: dg.AssetExecutionContext, stores: StoresResource, production_release: int
 ) -> dg.MaterializeResult:
     from its_platform.monitoring.reference import record_reference
-
     from its_platform.release import served
 
     with told_to_dagster():
@@ -63,23 +62,24 @@ def drift_report(context: dg.AssetExecutionContext, stores: StoresResource) -> d
             "report": r.id,
             "window": f"{r.since:%H:%M:%S} to {r.until:%H:%M:%S}",
             "rows": r.rows,
-            "score": round(r.score, 3),
-            "threshold": round(r.threshold, 3),
+            "score": "" if r.score is None else round(r.score, 3),
+            "threshold": "" if r.threshold is None else round(r.threshold, 3),
             "verdict": r.verdict,
         }
         for r in reports
     ]
-    return dg.MaterializeResult(
-        metadata={
-            "verdict": last.verdict,
-            "score": last.score,
-            "threshold": last.threshold,
-            "windows": table(rows),
-            "unseen strata": ", ".join(last.unseen_strata) or "none",
-            "report": dg.MetadataValue.path(str(last.html)),
-            "columns": picture(effects(last), "effect of each column against its threshold"),
-        }
-    )
+    metadata: dict[str, dg.MetadataValue] = {
+        "verdict": dg.MetadataValue.text(last.verdict),
+        "reason": dg.MetadataValue.text(last.reason),
+        "windows": table(rows),
+        "unseen strata": dg.MetadataValue.text(", ".join(last.unseen_strata) or "none"),
+    }
+    if last.score is not None and last.html is not None:
+        metadata["score"] = dg.MetadataValue.float(last.score)
+        metadata["threshold"] = dg.MetadataValue.float(last.threshold)
+        metadata["report"] = dg.MetadataValue.path(str(last.html))
+        metadata["columns"] = picture(effects(last), "effect of each column against its threshold")
+    return dg.MaterializeResult(metadata=metadata)
 
 
 ASSETS = [reference_predictions, prediction_log, drift_report]

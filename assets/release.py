@@ -4,6 +4,9 @@ import dagster as dg
 
 from its_platform.resources import StoresResource, told_to_dagster
 
+# The registry sensor's reconciler may hold the lease for as long as Triton takes to load a version.
+LEASE_WAIT_S = 60.0
+
 
 @dg.asset(
     group_name="release",
@@ -12,10 +15,14 @@ from its_platform.resources import StoresResource, told_to_dagster
     description="The candidate in Triton at stage `staging`, proved by a real inference.",
 )
 def staged_release(context: dg.AssetExecutionContext, stores: StoresResource, candidate_model: int) -> dg.Output[int]:
-    from its_platform.release import stage
+    from its_platform.release import served, stage
 
     with told_to_dagster():
-        release = stage(stores.open(), candidate_model, by="dagster", why=f"candidate of run {context.run_id}")
+        opened = stores.open()
+        stage(opened, candidate_model, by="dagster", why=f"candidate of run {context.run_id}", wait_s=LEASE_WAIT_S)
+        release = served(opened, "staging")
+    if release is None or release.version != candidate_model:
+        raise dg.Failure(f"Version {candidate_model} was staged but is not what Triton answers with.")
     return dg.Output(
         candidate_model,
         metadata={"version": release.version, "digest": release.digest, "endpoint": release.endpoint},
@@ -51,7 +58,14 @@ def production_release(
 
     with told_to_dagster():
         opened = stores.open()
-        promote(opened, staged_release, stage="production", by="dagster", why=f"gates passed in run {context.run_id}")
+        promote(
+            opened,
+            staged_release,
+            stage="production",
+            by="dagster",
+            why=f"gates passed in run {context.run_id}",
+            wait_s=LEASE_WAIT_S,
+        )
         release = served(opened, "production")
     if release is None or release.version != staged_release:
         raise dg.Failure(f"Version {staged_release} was promoted but is not what Triton serves.", allow_retries=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from its_platform.stores import Stores
 
 
-class StoresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class StoresResource(dg.ConfigurableResource):
     """Opens the stores of the settings in force; `home` names another home folder, for tests."""
 
     home: str | None = None
@@ -52,7 +52,7 @@ def progress_to(log: logging.Logger) -> Progress:
     return log_progress(log)
 
 
-def picture(png: bytes, alt: str) -> dg.MetadataValue:  # type: ignore[type-arg]
+def picture(png: bytes, alt: str) -> dg.MetadataValue:
     """A PNG as metadata that Dagster's page shows in place."""
     encoded = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{encoded})")

@@ -1,10 +1,23 @@
 """Watches the front's log: enough new predictions start the job `watch`."""
 
+import time
+from pathlib import Path
+
 import dagster as dg
 
 from assets.jobs import watch
 from its_platform.resources import StoresResource
 from sensors.runs import is_active
+
+
+def is_worth_collecting(waiting: int, needed: int, oldest_s: float, patience_s: float) -> bool:
+    """Enough rows wait, or the few that wait have done so for long: nothing lies in the spool for ever."""
+    return waiting >= needed or (waiting > 0 and oldest_s >= patience_s)
+
+
+def oldest_file_s(spool: Path) -> float:
+    """Age in seconds of the oldest finished file of the spool; 0 where there is none."""
+    return max((time.time() - file.stat().st_mtime for file in spool.glob("*.jsonl")), default=0.0)
 
 
 def predictions_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -24,7 +37,7 @@ def predictions_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Se
             return dg.SensorResult(skip_reason="Predictions are being collected.")
         settings = stores.open().settings
         waiting, needed = waiting_rows(settings), settings.drift.minimum_rows
-        if waiting < needed:
+        if not is_worth_collecting(waiting, needed, oldest_file_s(settings.spool), 4.0 * settings.sensors.interval_s):
             return dg.SensorResult(skip_reason=f"{waiting} predictions wait; {needed} are needed.")
         return dg.SensorResult(
             run_requests=[dg.RunRequest(tags={"its/trigger": "predictions", "its/waiting-rows": str(waiting)})]

@@ -65,6 +65,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="yolo11n.yaml", help="architecture; a file inside ultralytics")
     parser.add_argument("--cache", default="ram", choices=["ram", "disk", "none"])
     parser.add_argument("--close-mosaic", type=int, default=None, help="last epochs without mosaic")
+    parser.add_argument("--small-size", type=int, default=160, help="side of the input in the first epochs")
+    parser.add_argument(
+        "--small-epochs", type=int, default=0, help="epochs on small pictures first: several times cheaper"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=None, help="learning rate of AdamW; Ultralytics chooses by default"
+    )
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -108,42 +116,12 @@ def train(options: argparse.Namespace, data: Path, scratch: Path) -> tuple[Path,
 
     has_gpu = torch.cuda.is_available()
     say(f"torch {torch.__version__}, {torch.cuda.get_device_name(0) if has_gpu else 'CPU'}")
-    network = YOLO(options.model)
-    started = time.monotonic()
-
-    def tell(trainer: Any) -> None:
-        if trainer.epoch >= options.epochs:  # the last look at the best checkpoint counts as an epoch more
-            return
-        map50 = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
-        spent = time.monotonic() - started
-        left = spent / (trainer.epoch + 1) * (options.epochs - trainer.epoch - 1)
-        say(f"epoch {trainer.epoch + 1} of {options.epochs}: mAP50 {map50:.4f}, {spent:.0f} s, {left:.0f} s left")
-
-    network.add_callback("on_fit_epoch_end", tell)
-    closing = options.close_mosaic if options.close_mosaic is not None else max(1, options.epochs // 8)
-    network.train(
-        data=str(data),
-        epochs=options.epochs,
-        batch=options.batch,
-        imgsz=options.size,
-        workers=options.workers,
-        cache=False if options.cache == "none" else options.cache,
-        device=0 if has_gpu else "cpu",
-        # "bf16" needs no trial with downloaded weights, which plain `True` does.
-        amp="bf16" if has_gpu else False,
-        pretrained=False,
-        cos_lr=True,
-        close_mosaic=closing,
-        patience=0,
-        plots=False,
-        val=True,
-        seed=options.seed,
-        deterministic=False,
-        project=str(scratch / "runs"),
-        name="starter",
-        exist_ok=True,
-    )
-    best = Path(network.trainer.best)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    start = options.model
+    if options.small_epochs:
+        start = str(fit(options, start, data, scratch, options.small_size, options.small_epochs, "small"))
+    best = fit(options, start, data, scratch, options.size, options.epochs, "starter")
     judged = YOLO(best).val(
         data=str(data),
         imgsz=options.size,
@@ -157,6 +135,53 @@ def train(options: argparse.Namespace, data: Path, scratch: Path) -> tuple[Path,
         exist_ok=True,
     )
     return best, score_figures(judged)
+
+
+def fit(options: argparse.Namespace, start: str, data: Path, scratch: Path, size: int, epochs: int, name: str) -> Path:
+    """Train from an architecture or a checkpoint at one picture size; returns the best checkpoint."""
+    import torch
+    from ultralytics import YOLO
+
+    network = YOLO(start)
+    started = time.monotonic()
+
+    def tell(trainer: Any) -> None:
+        if trainer.epoch >= epochs:  # the last look at the best checkpoint counts as an epoch more
+            return
+        map50 = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
+        spent = time.monotonic() - started
+        left = spent / (trainer.epoch + 1) * (epochs - trainer.epoch - 1)
+        say(f"{name}: epoch {trainer.epoch + 1} of {epochs}: mAP50 {map50:.4f}, {spent:.0f} s, {left:.0f} s left")
+
+    network.add_callback("on_fit_epoch_end", tell)
+    has_gpu = torch.cuda.is_available()
+    closing = options.close_mosaic if options.close_mosaic is not None else max(1, epochs // 8)
+    rate: dict[str, Any] = {"optimizer": "AdamW", "lr0": options.rate} if options.rate else {}
+    network.train(
+        data=str(data),
+        epochs=epochs,
+        batch=options.batch,
+        imgsz=size,
+        workers=options.workers,
+        cache=False if options.cache == "none" else options.cache,
+        device=0 if has_gpu else "cpu",
+        # "bf16" needs no trial with downloaded weights, which plain `True` does.
+        amp="bf16" if has_gpu else False,
+        pretrained=Path(start).suffix == ".pt",
+        cos_lr=True,
+        warmup_epochs=min(3.0, epochs / 4),
+        close_mosaic=closing,
+        patience=0,
+        plots=False,
+        val=True,
+        seed=options.seed,
+        deterministic=False,
+        project=str(scratch / "runs"),
+        name=name,
+        exist_ok=True,
+        **rate,
+    )
+    return Path(network.trainer.best)
 
 
 def score_figures(judged: Any) -> dict[str, Any]:

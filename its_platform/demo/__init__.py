@@ -40,7 +40,7 @@ def run_demo(
     demo = run.Demo(settings, scale, open_stores(settings), progress, on_step)
     done: dict[str, Any] = {}
 
-    demo.step("services", lambda: start_stack(settings, progress=progress))
+    demo.step("services", lambda: done.update(parts=start_stack(settings, progress=progress)))
     demo.step("cameras", lambda: run.add_cameras(demo))
     demo.step("day frames", lambda: run.wait_for_frames(demo, "first dataset"))
     demo.step("first model", lambda: done.update(first=run.first_release(demo)))

@@ -5,14 +5,11 @@ The demo watches runs through this and calls none of the platform's assets itsel
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from typing import Any
 
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings
+from its_platform.stack import dagster_query
 
 _RUNS = """
 query Runs($job: String!) {
@@ -56,26 +53,9 @@ class Run:
         return self.status in FINISHED
 
 
-def _ask(settings: Settings, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-    address = f"http://{settings.host}:{settings.ports.dagster}/graphql"
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            read: dict[str, Any] = json.load(answer)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise ServerUnavailable(
-            f"Dagster's page at {address} does not answer: {error}.", "See `its status`."
-        ) from error
-    if read.get("errors"):
-        raise ServerUnavailable(f"Dagster's page refused the question: {read['errors'][0]['message']}.")
-    data: dict[str, Any] = read["data"]
-    return data
-
-
 def runs_of(settings: Settings, job: str) -> list[Run]:
     """The runs of `job`, oldest first. Raises `ServerUnavailable`."""
-    answer = _ask(settings, _RUNS, {"job": job})["runsOrError"]
+    answer = dagster_query(settings, _RUNS, {"job": job})["runsOrError"]
     if answer["__typename"] != "Runs":
         raise ServerUnavailable(
             f"Dagster could not list the runs of {job}: {answer.get('message', answer['__typename'])}."
@@ -89,7 +69,7 @@ def runs_of(settings: Settings, job: str) -> list[Run]:
 
 def why_failed(settings: Settings, run_id: str) -> list[str]:
     """What the run's log gives as the reasons of its failure, the deepest first."""
-    events = _ask(settings, _FAILURE, {"run": run_id})["logsForRun"].get("events", [])
+    events = dagster_query(settings, _FAILURE, {"run": run_id})["logsForRun"].get("events", [])
     reasons: list[str] = []
     for event in events:
         check = event.get("evaluation")

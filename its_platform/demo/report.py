@@ -21,7 +21,7 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
     """Write `home/demo/report.html` and return its path."""
     from jinja2 import Environment, PackageLoader, select_autoescape
 
-    from its_platform.release import gates_of, history
+    from its_platform.release import history, latest_judgement
 
     environment = Environment(
         loader=PackageLoader("its_platform.demo", "."), autoescape=select_autoescape(["j2", "html"])
@@ -38,12 +38,13 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
         for r in history(demo.stores)
         if r.stage == "production"
     ]
+    judgement = latest_judgement(demo.stores, releases[1].version)
     page = environment.get_template("report.html.j2").render(
         summary=summary,
         pictures=asyncio.run(_pictures(demo, releases)),
         drift_chart=_drift_chart(summary),
         releases=rows,
-        gates=gates_of(demo.stores, releases[1].version),
+        gates=judgement.results if judgement else (),
     )
     path = demo.settings.home / "demo" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +78,8 @@ async def _pictures(demo: Demo, releases: tuple[Release, Release]) -> list[list[
                 )
                 found = answer.detections[0].above(SHOWN_CONFIDENCE)
                 boxes = [
-                    (*map(float, box), f"{demo.settings.classes[c]} {p:.2f}")
-                    for box, c, p in zip(found.boxes, found.class_id, found.confidence, strict=True)
+                    (float(x1), float(y1), float(x2), float(y2), f"{demo.settings.classes[c]} {p:.2f}")
+                    for (x1, y1, x2, y2), c, p in zip(found.boxes, found.class_id, found.confidence, strict=True)
                 ]
                 drawn = draw_boxes(frame.image, boxes)
                 _, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))

@@ -20,7 +20,7 @@ from its_platform.settings import Settings
 from its_platform.telemetry import Progress
 
 if TYPE_CHECKING:
-    from its_platform.monitoring.drift import DriftReport
+    from its_platform.monitoring.reports import DriftReport
     from its_platform.release import Release
     from its_platform.stores import Stores
 
@@ -55,14 +55,14 @@ class Demo:
 
 def segment_times(demo: Demo, purpose: str) -> tuple[datetime, datetime]:
     """First and last moment of the segment of this purpose, letting the world's time go on to its end if needed."""
-    from its_platform.simulation import append_segment, load_timeline
+    from its_platform.simulation import append_segment, read_timeline
 
     position = [segment.purpose for segment in demo.scale.segments].index(purpose)
-    timeline = load_timeline(demo.settings)
+    timeline = read_timeline(demo.settings)
     for segment in demo.scale.segments[len(timeline.segments) : position + 1]:
         append_segment(demo.settings, segment.light, segment.weather, segment.seconds)
-    timeline = load_timeline(demo.settings)
-    return timeline.time_at(timeline.segments[position].from_s), timeline.time_at(timeline.segments[position].to_s)
+    timeline = read_timeline(demo.settings)
+    return timeline.moment(timeline.segments[position].from_s), timeline.moment(timeline.segments[position].to_s)
 
 
 def wait_for(demo: Demo, what: str, is_there: Callable[[], bool], job: str, since: float) -> None:
@@ -74,7 +74,7 @@ def wait_for(demo: Demo, what: str, is_there: Callable[[], bool], job: str, sinc
             reasons = "; ".join(why_failed(demo.settings, finished[-1].run_id)[:3])
             raise DemoFailed(
                 f"The run {finished[-1].run_id} of {job} failed while the demo waited for {what}: {reasons}.",
-                f"`its up` and Dagster's page at http://{demo.settings.host}:{demo.settings.ports.dagster} show its log.",
+                f"Its log is on Dagster's page, http://{demo.settings.host}:{demo.settings.ports.dagster}.",
             )
         if time.monotonic() > deadline:
             raise DemoFailed(f"After {PATIENCE_S:.0f} s there is still no {what}.", "`its doctor` says what is wrong.")
@@ -202,7 +202,7 @@ def spooled(settings: Settings) -> set[tuple[str, datetime]]:
 
 def demo_report(demo: Demo, since: datetime, until: datetime) -> DriftReport | None:
     """The report whose window is this segment, if there is one yet."""
-    from its_platform.monitoring.drift import list_reports
+    from its_platform.monitoring.reports import list_reports
 
     for report in list_reports(demo.stores):
         if report.since >= since and report.until <= until:

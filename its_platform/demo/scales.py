@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the simulated world's time under one light and weather. `purpose` says what the demo does with it."""
+    """A stretch of the simulated world's time under one light and weather. `purpose` names it."""
 
     purpose: str
     light: str

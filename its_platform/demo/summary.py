@@ -11,13 +11,13 @@ from its_platform.demo.dagster_page import runs_of
 from its_platform.demo.run import Demo, DemoFailed
 
 if TYPE_CHECKING:
-    from its_platform.monitoring.drift import DriftReport
+    from its_platform.monitoring.reports import DriftReport
     from its_platform.release import Release
 
 
 def summarise(demo: Demo, first: Release, second: Release, reports: dict[str, DriftReport]) -> dict[str, Any]:
     """The demo's facts. `reports` holds the windows `live day`, `nightfall`, `live night`, `live night again`."""
-    from its_platform.dataset import latest, list_versions
+    from its_platform.dataset.versions import latest, list_versions
     from its_platform.stores.registry import Registry
 
     registry = Registry(demo.settings)
@@ -26,6 +26,11 @@ def summarise(demo: Demo, first: Release, second: Release, reports: dict[str, Dr
     if newest is None:
         raise DemoFailed("There is no dataset version after the demo.", "`its dataset list` shows those that exist.")
     before, after = reports["nightfall"], reports["live night again"]
+    for name, report in reports.items():
+        if report.score is None:
+            raise DemoFailed(
+                f"The window of the {name} could not be judged: {report.reason}", "See `its monitor list`."
+            )
     retraining = [run for run in runs_of(demo.settings, "learn") if run.tags.get("its/trigger") == "retrain"]
     models = [registry.get(release.model_name, release.version) for release in (first, second)]
     return {
@@ -90,7 +95,7 @@ def _scores(demo: Demo, version: int, dataset: str) -> dict[str, Any]:
     }
 
 
-async def _served(demo: Demo) -> dict[str, int]:
+async def _served(demo: Demo) -> dict[str, int | None]:
     """The version that answers at each stage, read back from Triton by an inference."""
     from its_platform.serving.client import DetectorClient
 

@@ -10,6 +10,7 @@ from its_platform.errors import BadInput
 from its_platform.telemetry import parse_time
 from sensors.drift import learn_config
 from sensors.footage import cameras_with_new_footage
+from sensors.predictions import is_worth_collecting
 
 
 class FakeDecision:
@@ -48,3 +49,10 @@ def test_a_time_without_a_zone_is_utc_and_a_wrong_one_is_refused():
     assert parse_time(None) is None
     with pytest.raises(BadInput, match="is not a time"):
         parse_time("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "oldest_s", "worth"), [(0, 99.0, False), (5, 1.0, False), (5, 8.0, True), (20, 0.0, True)]
+)
+def test_few_predictions_are_collected_only_after_a_while(waiting: int, oldest_s: float, worth: bool):
+    assert is_worth_collecting(waiting, needed=20, oldest_s=oldest_s, patience_s=8.0) is worth
