@@ -1,0 +1,94 @@
+"""As much of the S3 API as the object store uses, in memory: a stand-in for a server, speaking HTTP."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import pytest
+
+
+@pytest.fixture
+def s3_address() -> Iterator[str]:
+    """Address of an empty S3 server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SmallS3)
+    server.contents = {}  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"s3+http://key:secret@127.0.0.1:{server.server_port}/bucket"
+    server.shutdown()
+    server.server_close()
+
+
+class SmallS3(BaseHTTPRequestHandler):
+    """Keys to bytes in `server.contents`; one bucket, no check of signatures."""
+
+    server: Any
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("X-Amz-Content-Sha256", "").startswith("STREAMING"):
+            data = _unchunk(data)
+        if self._key():
+            self.server.contents[self._key()] = data
+        self._answer(200, headers={"ETag": '"x"'})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        key = self._key()
+        if "location" in query:
+            self._answer(200, b"<LocationConstraint/>")
+        elif not key and self.command == "HEAD":
+            self._answer(200)
+        elif not key:
+            prefix = query.get("prefix", [""])[0]
+            keys = sorted(one for one in self.server.contents if one.startswith(prefix))
+            entries = "".join(
+                f"<Contents><Key>{escape(one)}</Key><Size>1</Size><ETag>x</ETag>"
+                "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+                for one in keys
+            )
+            text = f"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
+            self._answer(200, text.encode())
+        elif key in self.server.contents:
+            dated = {"ETag": '"x"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+            self._answer(200, self.server.contents[key], dated)
+        else:
+            self._answer(404, f"<Error><Code>NoSuchKey</Code><Key>{escape(key)}</Key></Error>".encode())
+
+    def do_DELETE(self) -> None:
+        self.server.contents.pop(self._key(), None)
+        self._answer(204)
+
+    def _key(self) -> str:
+        return unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
+
+    def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        if body.startswith(b"<"):
+            self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _unchunk(data: bytes) -> bytes:
+    whole, rest = b"", data
+    while rest:
+        head, _, rest = rest.partition(b"\r\n")
+        size = int(head.split(b";")[0], 16)
+        whole, rest = whole + rest[:size], rest[size + 2 :]
+    return whole

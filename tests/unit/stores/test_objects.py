@@ -1,0 +1,108 @@
+"""The contract of object stores, on each implementation; the S3 one talks to a small S3 server inside the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.settings import load_settings
+from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, open_objects
+
+
+@pytest.fixture(params=["directory", "s3", "s3 below a prefix"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path, s3_address: str) -> ObjectStore:
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "objects")
+    store = S3Store(s3_address + ("/part" if "prefix" in request.param else ""))
+    store.create_bucket()
+    return store
+
+
+def test_what_was_put_is_got_back_bit_for_bit(objects: ObjectStore) -> None:
+    data = bytes(range(256)) * 500
+    objects.put("frames/ab/abcd.jpg", data)
+    assert objects.get("frames/ab/abcd.jpg") == data
+
+
+def test_an_empty_object_is_an_object(objects: ObjectStore) -> None:
+    objects.put("empty", b"")
+    assert objects.exists("empty")
+    assert objects.get("empty") == b""
+
+
+def test_putting_twice_leaves_one_object(objects: ObjectStore) -> None:
+    objects.put("a", b"x")
+    objects.put("a", b"x")
+    assert list(objects.list()) == ["a"]
+
+
+def test_putting_other_bytes_replaces_the_old_ones(objects: ObjectStore) -> None:
+    objects.put("a", b"old")
+    objects.put("a", b"new")
+    assert objects.get("a") == b"new"
+
+
+def test_a_missing_object_is_not_found(objects: ObjectStore) -> None:
+    assert not objects.exists("nothing")
+    with pytest.raises(NotFound, match="nothing"):
+        objects.get("nothing")
+
+
+def test_listing_gives_the_keys_under_a_prefix_in_order(objects: ObjectStore) -> None:
+    for key in ("frames/b", "frames/a", "frames/a1/x", "labels/a"):
+        objects.put(key, b"x")
+    assert list(objects.list("frames/")) == ["frames/a", "frames/a1/x", "frames/b"]
+    assert list(objects.list("frames/a")) == ["frames/a", "frames/a1/x"]
+    assert list(objects.list("none/")) == []
+
+
+def test_deleting_removes_and_a_second_time_does_nothing(objects: ObjectStore) -> None:
+    objects.put("a", b"x")
+    objects.delete("a")
+    objects.delete("a")
+    assert not objects.exists("a")
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../outside", "a/../../b", "a//b", "a b", "a/", "ä"])
+def test_a_key_that_leads_out_of_the_store_is_refused(objects: ObjectStore, key: str) -> None:
+    with pytest.raises(BadInput):
+        objects.put(key, b"x")
+
+
+def test_a_put_that_fails_leaves_the_old_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put("a", b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fdatasync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.put("a", b"new")
+    assert store.get("a") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_s3_server_that_is_away_is_unavailable_and_not_empty() -> None:
+    store = S3Store("s3+http://key:secret@127.0.0.1:9/bucket")
+    with pytest.raises(ServerUnavailable):
+        store.exists("a")
+    with pytest.raises(ServerUnavailable):
+        list(store.list())
+
+
+def test_the_secret_stays_out_of_words(objects: ObjectStore) -> None:
+    assert "secret" not in repr(objects)
+
+
+def test_the_services_profile_needs_an_address(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="object store"):
+        open_objects(load_settings(profile="services", home=tmp_path))
+
+
+@pytest.mark.parametrize("address", ["http://host/bucket", "s3+http://host", "nonsense"])
+def test_an_address_that_cannot_be_read_is_refused(address: str) -> None:
+    with pytest.raises(BadInput):
+        S3Store(address)
