@@ -2,7 +2,8 @@
 
 A reader turns files and a table of frames (columns frame_hash, source, width, height) into labellings in pixels
 and a list of what it could not read; a writer does the reverse, so that what was written reads back the same to
-0.01 px. Neither touches the label store: values are judged there, so a reader passes on a box that cannot be.
+0.01 px. Neither touches the label store: values are judged there, so a reader passes on a box that cannot be, unless
+its frame stays out already.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pandas as pd
 import yaml
 
 from its_platform.errors import BadInput
-from its_platform.labels.labelling import Box, FrameLabels, Origin, Refusal, Review
+from its_platform.labels.labelling import Box, FrameLabels, Origin, Refusal, Review, box_faults
 from its_platform.labels.matching import FrameKey, FrameLookup, names_of, pictures_by_stem, stem_of
 
 
@@ -70,16 +71,18 @@ def read_yolo(
             refused.append(Refusal(path.name, None, key))
             continue
         boxes, faults = _yolo_boxes(path, tuple(classes), key, origin, review)
-        refused.extend(faults)
-        if not faults:
-            labels.append(FrameLabels(key.frame_hash, boxes, tuple(classes), source=path.name, review=review))
+        entry = FrameLabels(key.frame_hash, tuple(boxes.values()), tuple(classes), source=path.name, review=review)
+        if faults:
+            refused.extend(_with_values(faults, path.name, boxes, entry, key))
+        else:
+            labels.append(entry)
     return ReadLabels(tuple(labels), tuple(refused))
 
 
 def _yolo_boxes(
     path: Path, classes: tuple[str, ...], key: FrameKey, origin: Origin, review: Review
-) -> tuple[tuple[Box, ...], list[Refusal]]:
-    boxes: list[Box] = []
+) -> tuple[dict[int, Box], list[Refusal]]:
+    boxes: dict[int, Box] = {}
     faults: list[Refusal] = []
     lines = [line.split() for line in path.read_text("utf-8", errors="replace").splitlines() if line.strip()]
     for number, parts in enumerate(lines):
@@ -102,19 +105,23 @@ def _yolo_boxes(
         else:
             x, y, width, height = values[1:5]
             x1, x2, y1, y2 = x - width / 2, x + width / 2, y - height / 2, y + height / 2
-        boxes.append(
-            Box(
-                classes[int(values[0])],
-                x1 * key.width,
-                y1 * key.height,
-                x2 * key.width,
-                y2 * key.height,
-                origin,
-                review,
-                values[5] if len(values) == 6 else 1.0,
-            )
-        )
-    return tuple(boxes), faults
+        corners = (x1 * key.width, y1 * key.height, x2 * key.width, y2 * key.height)
+        confidence = values[5] if len(values) == 6 else 1.0
+        boxes[number] = Box(classes[int(values[0])], *corners, origin, review, confidence)
+    return boxes, faults
+
+
+def _with_values(
+    faults: Sequence[Refusal], name: str, boxes: Mapping[int, Box], entry: FrameLabels, key: FrameKey
+) -> list[Refusal]:
+    """What could not be read together with what the store would refuse: the store will not see this frame."""
+    numbers = list(boxes)
+    judged = [
+        Refusal(name, numbers[fault.box], fault.reason)
+        for fault in box_faults(entry, key.width, key.height)
+        if fault.box is not None
+    ]
+    return sorted([*faults, *judged], key=lambda refusal: refusal.box or 0)
 
 
 def yolo_lines(boxes: Iterable[Any], classes: Sequence[str], width: int, height: int) -> str:
@@ -178,10 +185,12 @@ def read_coco(path: Path, frames: pd.DataFrame, origin: Origin = "imported", rev
             refused.append(Refusal(name, None, key))
             continue
         boxes, faults = _coco_boxes(image, by_image[image["id"]], classes, key, origin, review)
-        refused.extend(faults)
-        if not faults:
-            names = tuple(classes[number] for number in sorted(classes))
-            labels.append(FrameLabels(key.frame_hash, boxes, names, source=path.name, review=review))
+        names = tuple(classes[number] for number in sorted(classes))
+        entry = FrameLabels(key.frame_hash, tuple(boxes.values()), names, source=path.name, review=review)
+        if faults:
+            refused.extend(_with_values(faults, name, boxes, entry, key))
+        else:
+            labels.append(entry)
     return ReadLabels(tuple(labels), tuple(refused))
 
 
@@ -192,8 +201,8 @@ def _coco_boxes(
     key: FrameKey,
     origin: Origin,
     review: Review,
-) -> tuple[tuple[Box, ...], list[Refusal]]:
-    boxes: list[Box] = []
+) -> tuple[dict[int, Box], list[Refusal]]:
+    boxes: dict[int, Box] = {}
     faults: list[Refusal] = []
     across = key.width / (image.get("width") or key.width)
     down = key.height / (image.get("height") or key.height)
@@ -212,8 +221,8 @@ def _coco_boxes(
             continue
         corners = (x * across, y * down, (x + width) * across, (y + height) * down)
         score = float(annotation.get("score", 1.0))
-        boxes.append(Box(classes[annotation["category_id"]], *corners, origin, review, score))
-    return tuple(boxes), faults
+        boxes[number] = Box(classes[annotation["category_id"]], *corners, origin, review, score)
+    return boxes, faults
 
 
 def write_coco(path: Path, labels: Iterable[FrameLabels], classes: Sequence[str], frames: pd.DataFrame) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,8 @@ def add_labels(stores: Stores, labels: Iterable[FrameLabels]) -> LabelResult:
             refused.append(Refusal(entry.frame_hash, None, "there is no such frame"))
             continue
         width, height = sizes[entry.frame_hash]
-        faults = box_faults(entry, width, height)
+        told = f" ({entry.source})" if entry.source else ""
+        faults = [replace(fault, reason=fault.reason + told) for fault in box_faults(entry, width, height)]
         refused.extend(faults)
         if not faults:
             usable.append(clip(entry, width, height))
@@ -164,7 +166,7 @@ def _after(entry: FrameLabels, earlier: datetime | None) -> FrameLabels:
     if earlier is None or entry.created_at > earlier:
         return entry
     moved = earlier + timedelta(microseconds=1)
-    return FrameLabels(entry.frame_hash, entry.boxes, entry.classes, moved, entry.source, entry.review)
+    return replace(entry, created_at=moved)
 
 
 def _latest(entries: Iterable[FrameLabels]) -> dict[tuple[str, bool], FrameLabels]:

@@ -103,6 +103,13 @@ def test_each_unreadable_line_is_listed_and_keeps_its_frame_out(tmp_path: Path, 
     assert reason in read.refused[0].reason
 
 
+def test_every_box_of_a_refused_frame_that_cannot_be_is_listed_at_once(tmp_path: Path) -> None:
+    text = "9 .5 .5 .1 .1\n0 .5 .5 .1 .1\n0 .99 .5 .4 .1\n"
+    read = read_yolo(yolo_folder(tmp_path, cam_A0=text), CLASSES, frames())
+    assert [refusal.box for refusal in read.refused] == [0, 2]
+    assert "outside" in read.refused[1].reason
+
+
 def test_a_file_without_a_frame_and_a_name_of_two_frames_are_refused(tmp_path: Path) -> None:
     table = frames()
     table.loc[2, "source"] = "/other/cam_A1.png"
