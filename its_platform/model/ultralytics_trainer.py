@@ -6,6 +6,7 @@ Ultralytics would do besides (plots, own loggers, downloads, a last validation) 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -116,10 +117,9 @@ def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any
         "momentum": 0.9,
         # Ultralytics gathers gradients of 64 images by default: 31 steps in 2,000 images. Here each batch is a step.
         "nbs": plan.batch,
-        # Its warm-up is at least 100 batches, which is a whole short training.
-        "warmup_epochs": 0 if is_short else 3,
-        "cos_lr": True,
-        "lrf": 0.05,
+        # The rate is set batch by batch in `_listen`: Ultralytics' own warm-up takes at least 100 batches, which can
+        # be the whole of a short training.
+        "warmup_epochs": 0,
         # Fixed cameras: four pictures in one teach less about the picture that will be seen.
         "mosaic": 0.5 if is_short else 1.0,
         "close_mosaic": max(1, plan.epochs // 2) if is_short else 10,
@@ -191,6 +191,14 @@ def _make_trainer(overrides: dict[str, Any], precision: str) -> Any:
     return OfflineTrainer(overrides=overrides)
 
 
+def rate_factor(batch: int, batches: int) -> float:
+    """Share of the learning rate at a batch (from 0): up over the first fifth, then down a cosine to 2 %."""
+    warm = min(100, max(1, batches // 5))
+    if batch < warm:
+        return (batch + 1) / (warm + 1)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (batch - warm) / max(1, batches - warm)))
+
+
 def _as_floats(value: Any) -> Any:
     import torch
 
@@ -209,8 +217,21 @@ def _listen(
     on_epoch: Callable[[EpochFigures], None],
     progress: Progress,
 ) -> None:
-    def starts(_: Any) -> None:
+    def training_starts(running: Any) -> None:
+        if plan.epochs < SHORT_EPOCHS:
+            # Ultralytics' 0.03 follows the weights so slowly that a short training ends with statistics of its start.
+            for module in running.model.modules():
+                if hasattr(module, "running_mean"):
+                    module.momentum = 0.1
+
+    def epoch_starts(_: Any) -> None:
         clock.start()
+
+    def batch_starts(running: Any) -> None:
+        batches = len(running.train_loader) * plan.epochs
+        factor = rate_factor(clock.images // plan.batch, batches)
+        for group in running.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
     def batch_ends(running: Any) -> None:
         clock.add(plan.batch)
@@ -220,12 +241,14 @@ def _listen(
 
     def epoch_ends(running: Any) -> None:
         values = running.label_loss_items(running.tloss, prefix="train") | running.metrics
-        values |= {"lr": max(running.lr.values(), default=0.0)}
+        values |= {"lr": max(group["lr"] for group in running.optimizer.param_groups)}
         found = EpochFigures(running.epoch + 1, {_plain(k): float(v) for k, v in values.items()})
         epochs.append(found)
         on_epoch(found)
 
-    trainer.add_callback("on_train_epoch_start", starts)
+    trainer.add_callback("on_train_start", training_starts)
+    trainer.add_callback("on_train_epoch_start", epoch_starts)
+    trainer.add_callback("on_train_batch_start", batch_starts)
     trainer.add_callback("on_train_batch_end", batch_ends)
     trainer.add_callback("on_fit_epoch_end", epoch_ends)
 
