@@ -28,6 +28,7 @@ FIFTHS = (3, 7, 11, 15)
 SMOOTHING = 0.01
 # Kernels reach this many widths beyond the outermost value; the grid has this many points a width, within limits.
 REACH, POINTS_A_WIDTH, FEWEST_POINTS, MOST_POINTS = 4.0, 2.0, 48, 400
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,18 @@ def curve(reference: Floats, as_reference: Floats, values: Floats, as_window: Fl
     low, high = known.min() - REACH * resolution, known.max() + REACH * resolution
     points = int(np.clip((high - low) / resolution * POINTS_A_WIDTH, FEWEST_POINTS, MOST_POINTS))
     grid = np.linspace(low, high, points)
-    below_reference = _smooth_cdf(grid, reference, as_reference, resolution)
-    below_window = _smooth_cdf(grid, values, as_window, resolution)
+    kernel = _kernel(grid, reference, resolution)
+    below_reference = _smooth_cdf(kernel, reference, as_reference)
+    # Pretended windows are made of the reference's own rows: the costly part is the same.
+    others = kernel if values is reference else _kernel(grid, values, resolution)
+    below_window = _smooth_cdf(others, values, as_window)
     splits = np.arange(as_reference.shape[1])
     found = np.empty((len(LEVELS), len(splits)))
     for number, level in enumerate(LEVELS):
         right = np.clip((below_reference < level).sum(axis=0), 1, points - 1)
         left = right - 1
         a, b = below_reference[left, splits], below_reference[right, splits]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            part = np.clip(np.nan_to_num((level - a) / (b - a)), 0.0, 1.0)
+        part = np.minimum((level - a) / np.maximum(b - a, TINY), 1.0)
         found[number] = below_window[left, splits] * (1 - part) + below_window[right, splits] * part
     found[:, ~np.isfinite(below_reference).all(axis=0)] = np.nan
     return found
@@ -115,15 +118,18 @@ def pairwise(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> Floats:
     return np.sqrt(np.maximum(squares - 2.0 * x.astype(float) @ y.astype(float).T, 0.0))
 
 
-def _smooth_cdf(grid: Floats, values: Floats, membership: Floats, width: float) -> Floats:
-    """Share of the members below each point of the grid, `[len(grid), B]`; NaN where a split has no member."""
+def _kernel(grid: Floats, values: Floats, width: float) -> Floats:
+    """Normal distribution function of each value that is one, at each point of the grid; `[len(grid), values]`."""
     from scipy.special import ndtr
 
-    there = np.isfinite(values)
-    members = membership[there]
+    return np.asarray(ndtr((grid[:, None] - values[np.isfinite(values)][None, :]) / width))
+
+
+def _smooth_cdf(kernel: Floats, values: Floats, membership: Floats) -> Floats:
+    """Share of the members below each point of the grid, `[len(grid), B]`; NaN where a split has no member."""
+    members = membership[np.isfinite(values)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = (ndtr((grid[:, None] - values[there][None, :]) / width) @ members) / members.sum(axis=0)
-    return np.asarray(shares)
+        return np.asarray((kernel @ members) / members.sum(axis=0))
 
 
 def _smoothed(shares: Floats) -> Floats:

@@ -30,7 +30,7 @@ def compare(reference: pd.DataFrame, window: pd.DataFrame, method: Literal["psi"
         strata.figures(reference, classes),
         (ours, theirs),
         method,
-        splits=200,
+        splits=120,
     )
 
 
@@ -41,11 +41,11 @@ def score(found: Calibrated) -> float:
 @pytest.mark.parametrize("method", ["psi", "wasserstein"])
 def test_windows_under_unchanged_conditions_hardly_ever_alarm(method: Literal["psi", "wasserstein"]) -> None:
     alarms = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
-        alarms += score(compare(synthetic.held_out(rng), synthetic.live(rng), method)) >= 1
-    # One in a hundred is promised; three of forty come by chance in less than 1 % of such tests.
-    assert alarms <= 2
+        alarms += score(compare(synthetic.held_out(rng), synthetic.live(rng, frames=20), method)) >= 1
+    # One in a hundred is promised. benchmarks/drift_false_alarms.py counts over many more.
+    assert alarms <= 1
 
 
 @pytest.mark.parametrize(

@@ -125,5 +125,5 @@ def test_a_table_whose_log_is_gone_is_an_error(stores: Stores) -> None:
 def test_rows_that_the_front_lost_are_counted_as_it_counted_them(stores: Stores) -> None:
     assert predictions.lost_rows(stores) == 0
     stores.settings.spool.mkdir(parents=True)
-    (stores.settings.spool / "lost.json").write_text('{"spool is full": 3, "OSError": 1}')
+    (stores.settings.spool / "lost.json").write_text('{"lost": 4, "reasons": {"spool is full": 3, "OSError": 1}}')
     assert predictions.lost_rows(stores) == 4
