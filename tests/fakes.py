@@ -282,4 +282,5 @@ def fake_outside(settings: Settings, evaluate: object = None, steps: Steps | Non
         run_onnx=run_onnx,
         picture=picture,
         patience_s=0.0,
+        steady_s=0.0,
     )

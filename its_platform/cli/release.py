@@ -40,8 +40,10 @@ def stage(version: Version, by: By = "", why: Why = "staged by hand", json: Json
     """Serve a version at staging, where its last gate is measured."""
     from its_platform import release
 
-    change = release.stage(_stores(), version, by or _me(), why)
-    emit(change, json, lambda: _changes_table([change]))
+    row = release.stage(_stores(), version, by or _me(), why)
+    emit(
+        row, json, lambda: rows_table([row.as_dict()], ["stage", "version", "since", "by", "why", "model", "endpoint"])
+    )
 
 
 @app.command()

@@ -7,7 +7,7 @@ stage, a row in `releases` that says so, and a `ReleaseChange` for whoever acts 
 
 from __future__ import annotations
 
-from its_platform.release.asking import StageStatus, promote, rollback, stage, status
+from its_platform.release.asking import StageStatus, pending, promote, rollback, stage, status
 from its_platform.release.gates import GateResult, LatencyRounds, failing, is_passed, judge
 from its_platform.release.judging import judge_candidate
 from its_platform.release.outside import Outside, real_outside
@@ -16,7 +16,15 @@ from its_platform.release.placing import VersionDoesNotServe
 from its_platform.release.reconciling import reconcile
 from its_platform.release.truth import Release, ReleaseChange, history, served
 from its_platform.release.upkeep import restore
-from its_platform.release.verdicts import Judgement, Waiver, latest_judgement, waive, waivers
+from its_platform.release.verdicts import (
+    Judgement,
+    Waiver,
+    gates_of,
+    latest_judgement,
+    waive,
+    waived_gates,
+    waivers,
+)
 
 __all__ = [
     "GateResult",
@@ -30,11 +38,13 @@ __all__ = [
     "Waiver",
     "failing",
     "gates_markdown",
+    "gates_of",
     "history",
     "is_passed",
     "judge",
     "judge_candidate",
     "latest_judgement",
+    "pending",
     "promote",
     "real_outside",
     "reconcile",
@@ -45,5 +55,6 @@ __all__ = [
     "status",
     "timeline_markdown",
     "waive",
+    "waived_gates",
     "waivers",
 ]

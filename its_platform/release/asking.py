@@ -14,7 +14,7 @@ from its_platform.errors import BadInput, GateNotPassed, NotFound
 from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import VersionDoesNotServe
-from its_platform.release.reconciling import objection_at, reconcile_held
+from its_platform.release.reconciling import intend, objection_at, reconcile_held
 from its_platform.release.truth import STAGES, Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good
 from its_platform.stores import Stores
@@ -62,13 +62,16 @@ def promote(
 
 def stage(
     stores: Stores, version: int, by: str, why: str, wait_s: float = 0.0, outside: Outside | None = None
-) -> ReleaseChange:
+) -> Release:
     """Serve a version at `staging`, where nobody is routed by default and its last gate, latency, is measured.
 
     The gates are asked for production; here the version has to load and to answer what its file answers, and must not
-    have been rejected. Raises as `promote` does.
+    have been rejected. Gives the row that says so. Raises as `promote` does.
     """
-    return promote(stores, version, "staging", by, why, wait_s, outside)
+    change = promote(stores, version, "staging", by, why, wait_s, outside)
+    if change.release is None:
+        raise VersionDoesNotServe(f"Version {version} did not reach staging: {change.reason}")
+    return change.release
 
 
 def rollback(stores: Stores, by: str, why: str, wait_s: float = 0.0, outside: Outside | None = None) -> ReleaseChange:
@@ -122,27 +125,43 @@ def status(stores: Stores, outside: Outside | None = None) -> list[StageStatus]:
     good = last_good(stores, outside)
     found = []
     for name in STAGES:
-        row = truth.served(stores, name)
-        wish = outside.registry.by_alias(MODEL_NAME, name)
-        served = row.version if row is not None else None
-        in_the_way = None
-        if wish is not None and wish.version != served:
-            event = verdicts.last_event(stores, name)
-            told = event[2] if event is not None and event[:2] == (verdicts.FAILED, wish.version) else None
-            in_the_way = objection_at(stores, wish, name) or told or "not reconciled yet"
+        plan = intend(stores, outside, name)
+        row, event = plan.current, verdicts.last_event(stores, name)
+        waiting = "not reconciled yet" if plan.target is not None else None
+        if plan.target is not None and event is not None and event[:2] == (verdicts.FAILED, plan.target.version):
+            waiting = event[2]
         found.append(
             StageStatus(
                 stage=name,
-                wished=wish.version if wish is not None else None,
-                served=served,
+                wished=plan.wished,
+                served=row.version if row is not None else None,
                 since=row.since if row is not None else None,
                 by=row.by if row is not None else None,
                 why=row.why if row is not None else None,
                 last_good=good.version if good is not None and name == "production" else None,
-                in_the_way=in_the_way,
+                in_the_way=plan.refusal or waiting,
             )
         )
     return found
+
+
+def pending(stores: Stores, outside: Outside | None = None) -> list[str]:
+    """What a reconcile would change, or refuse for the first time, a line a stage; empty when there is nothing to do.
+
+    A refusal that has been told is no longer pending, until its reason changes.
+    """
+    outside = outside or real_outside(stores)
+    lines = []
+    for name in STAGES:
+        plan = intend(stores, outside, name)
+        served = plan.current.version if plan.current is not None else "nothing"
+        if plan.target is not None:
+            lines.append(f"{name}: version {plan.target.version} is to be served, {served} is")
+            continue
+        told = verdicts.last_event(stores, name) == (verdicts.REFUSED, plan.wished or 0, plan.refusal)
+        if plan.refusal is not None and not told:
+            lines.append(f"{name}: version {plan.wished} is asked for and to be refused, {served} is served")
+    return lines
 
 
 def _put_alias_back(outside: Outside, stage: str, before: ModelVersion | None) -> None:

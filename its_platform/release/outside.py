@@ -91,7 +91,11 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class Outside:
-    """All of it together. `patience_s`: how long the front may take to follow a new route."""
+    """All of it together.
+
+    patience_s: how long the front may take to follow a new route. steady_s: how long its answers have to be right
+    before they count, longer than one of its instances takes to look at the routes again.
+    """
 
     registry: Registry
     server: ModelServer
@@ -99,6 +103,7 @@ class Outside:
     run_onnx: RunOnnx
     picture: Picture
     patience_s: float = 20.0
+    steady_s: float = 0.5
 
 
 def real_outside(stores: Stores) -> Outside:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from its_platform.errors import ItsError, PermanentError, ServerUnavailable
+from its_platform.errors import ItsError, PermanentError
 from its_platform.model.letterbox import letterbox
 from its_platform.release.outside import Image, Outside, Routes, Rows
 from its_platform.serving.repository import Route
@@ -105,22 +105,32 @@ def agreement(rows: Rows, others: Rows) -> float:
 
 
 def wait_for_version(outside: Outside, picture: Image, stage: str, version: int) -> None:
-    """Ask the front at a stage until it answers with this version; raise `VersionDoesNotServe` if it does not."""
+    """Ask the front at a stage until it answers with this version, and steadily so.
+
+    Each of its instances follows the routes by itself, so one right answer does not speak for the others. Raises
+    `VersionDoesNotServe` when the answers stay wrong, `ServerUnavailable` when there are none.
+    """
     deadline = time.monotonic() + outside.patience_s
+    right_since: float | None = None
     while True:
-        said = ""
+        problem: ItsError | None = None
         try:
             answered = outside.server.served_version(picture, stage)
             if answered == version:
-                return
-            said = f"it answers with version {answered}"
+                right_since = right_since or time.monotonic()
+                if time.monotonic() - right_since >= outside.steady_s:
+                    return
+            else:
+                problem = VersionDoesNotServe(
+                    f"The front answers with version {answered} at {stage}, not with {version}."
+                )
         except ItsError as error:
-            said = error.message
-            if time.monotonic() >= deadline and isinstance(error, ServerUnavailable):
-                raise
-        if time.monotonic() >= deadline:
-            raise VersionDoesNotServe(f"The front does not serve version {version} at {stage}: {said}")
-        time.sleep(0.1)
+            problem = error
+        if problem is not None:
+            right_since = None
+            if time.monotonic() >= deadline:
+                raise problem
+        time.sleep(0.05)
 
 
 def routes_with(routes: Routes, stage: str, route: Route | None) -> Routes:

@@ -9,6 +9,7 @@ alias change nothing. How a version is measured does not belong here.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from its_platform.errors import ItsError, NotFound, PermanentError, TransientError
 from its_platform.release import truth, verdicts
@@ -47,50 +48,75 @@ def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_n
     return changes
 
 
-def _settle(held: Lease, outside: Outside, stage: str, by: str, why: str, only_new: bool) -> ReleaseChange | None:
-    stores, registry = held.stores, outside.registry
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """What a reconcile would do at a stage. With neither `target` nor `refusal` there is nothing to do.
+
+    wished: the number that the alias names. mark: the tag with which the served version was rejected, if it was.
+    """
+
+    stage: str
+    current: Release | None
+    wished: int | None = None
+    target: ModelVersion | None = None
+    refusal: str | None = None
+    mark: str | None = None
+
+
+def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
+    """Compare wish and truth at a stage; only reads. Raises `ServerUnavailable` when a read fails."""
     current = truth.served(stores, stage)
     try:
-        wish = registry.by_alias(MODEL_NAME, stage)
+        wish = outside.registry.by_alias(MODEL_NAME, stage)
     except NotFound as error:
-        return _refuse(held, outside, stage, None, current, error.message, only_new)
+        return Intention(stage, current, wished=0, refusal=error.message)
     if wish is None:
-        return None
-    is_wished = current is not None and wish.version == current.version
+        return Intention(stage, current)
+    is_served = current is not None and wish.version == current.version
     mark = _rejection(stores, outside, current) if stage == "production" and current is not None else None
-    if is_wished and mark is None:
-        return None
-    reason = f"it was rejected ({mark})" if is_wished else objection_at(stores, wish, stage)
-    if reason is not None and mark is not None:
+    if is_served and mark is None:
+        return Intention(stage, current, wish.version)
+    target = wish
+    refusal = f"it was rejected ({mark})" if is_served else objection_at(stores, wish, stage)
+    if refusal is not None and mark is not None:
+        # What is served was rejected, and what is asked for may not be served: the last good version takes over.
         back = last_good(stores, outside)
         if back is None:
-            return _refuse(held, outside, stage, wish, current, f"{reason}, and none is left to go back to", only_new)
-        registry.set_alias(MODEL_NAME, stage, back.version)
-        wish, reason = back, objection_at(stores, back, stage)
-    if reason is None and verdicts.failures_in_a_row(stores, stage, wish.version) >= MOST_FAILURES:
-        reason = f"it failed {MOST_FAILURES} times; `its release promote` or `its release stage` tries it again"
-    if reason is not None:
-        return _refuse(held, outside, stage, wish, current, reason, only_new)
+            refusal = f"{refusal}, and there is no good version to go back to"
+        else:
+            target, refusal = back, objection_at(stores, back, stage)
+    if refusal is None and verdicts.failures_in_a_row(stores, stage, target.version) >= MOST_FAILURES:
+        refusal = f"it failed {MOST_FAILURES} times; `its release promote` or `its release stage` tries it again"
+    if refusal is not None:
+        return Intention(stage, current, wish.version, refusal=refusal, mark=mark)
+    return Intention(stage, current, wish.version, target, mark=mark)
+
+
+def _settle(held: Lease, outside: Outside, stage: str, by: str, why: str, only_new: bool) -> ReleaseChange | None:
+    plan = intend(held.stores, outside, stage)
+    if plan.refusal is not None:
+        return _refuse(held, outside, plan, plan.refusal, only_new)
+    if plan.target is None:
+        return None
+    if plan.target.version != plan.wished:
+        outside.registry.set_alias(MODEL_NAME, stage, plan.target.version)
+    kind: ChangeKind = "released"
+    if plan.mark is not None and plan.target.version in truth.former_versions(held.stores, stage):
+        kind = "rolled_back"
     if not why:
-        named = f"the alias {stage} names version {wish.version}"
-        why = f"version {current.version} was rejected ({mark})" if mark and current is not None else named
-    return _move(held, outside, stage, wish, current, "rolled_back" if mark else "released", by, why)
+        why = f"the alias {stage} names version {plan.target.version}"
+        if kind == "rolled_back" and plan.current is not None:
+            why = f"version {plan.current.version} was rejected ({plan.mark})"
+    return _move(held, outside, plan, plan.target, kind, by, why)
 
 
 def _move(
-    held: Lease,
-    outside: Outside,
-    stage: str,
-    version: ModelVersion,
-    current: Release | None,
-    kind: ChangeKind,
-    by: str,
-    why: str,
+    held: Lease, outside: Outside, plan: Intention, version: ModelVersion, kind: ChangeKind, by: str, why: str
 ) -> ReleaseChange:
-    stores, settings = held.stores, held.stores.settings
+    stores, settings, stage = held.stores, held.stores.settings, plan.stage
     route, routes = route_of(version), true_routes(stores)
     in_use = version.version in {kept.version for kept in routes.values()}
-    previous = current.version if current is not None else None
+    previous = plan.current.version if plan.current is not None else None
     try:
         held.renew()
         bring_up(settings, outside, version, route, in_use)
@@ -125,20 +151,12 @@ def _move(
     return change_now(stage, kind, version.version, previous, why, release)
 
 
-def _refuse(
-    held: Lease,
-    outside: Outside,
-    stage: str,
-    wish: ModelVersion | None,
-    current: Release | None,
-    reason: str,
-    only_new: bool,
-) -> ReleaseChange | None:
-    number = wish.version if wish is not None else 0
-    previous = current.version if current is not None else None
+def _refuse(held: Lease, outside: Outside, plan: Intention, reason: str, only_new: bool) -> ReleaseChange | None:
+    stage, number = plan.stage, plan.wished or 0
+    previous = plan.current.version if plan.current is not None else None
     is_new = verdicts.last_event(held.stores, stage) != (verdicts.REFUSED, number, reason)
     if is_new:
-        if wish is not None:
+        with suppress(NotFound):
             outside.registry.set_tag(MODEL_NAME, number, verdicts.REFUSED_TAG, f"{stage}: {reason}"[:4000])
         verdicts.record_event(held.stores, verdicts.REFUSED, stage, number, reason)
     return change_now(stage, "refused", number, previous, reason) if is_new or not only_new else None

@@ -99,6 +99,17 @@ def latest_judgement(stores: Stores, version: int, round: str | None = None) -> 
     return Judgement(version, rows[0].at, rows[0].round, rows[0].detail.get("served"), results)
 
 
+def gates_of(stores: Stores, version: int) -> list[GateResult]:
+    """The results of the last judging of a version; empty where it was never judged."""
+    judgement = latest_judgement(stores, version)
+    return list(judgement.results) if judgement is not None else []
+
+
+def waived_gates(stores: Stores, version: int) -> frozenset[str]:
+    """The keys of the gates that were let go for a version."""
+    return frozenset(waiver.gate for waiver in waivers(stores, version))
+
+
 def waivers(stores: Stores, version: int) -> list[Waiver]:
     """Every waiver for a version, oldest first."""
     query = (

@@ -11,7 +11,7 @@ import pytest
 
 from its_platform.errors import BadInput, GateNotPassed, LeaseHeld, NotFound, ServerUnavailable
 from its_platform.release import truth, verdicts
-from its_platform.release.asking import promote, rollback, stage
+from its_platform.release.asking import pending, promote, rollback, stage, status
 from its_platform.release.gates import GateResult
 from its_platform.release.outside import Outside
 from its_platform.release.placing import VersionDoesNotServe
@@ -195,8 +195,8 @@ def test_a_waiver_needs_a_name_a_reason_and_a_gate_that_is_in_the_way(
 def test_staging_serves_beside_production_without_gates(platform: Platform) -> None:
     platform.promote(platform.train_good())
     candidate = platform.train()
-    change = stage(platform.stores, candidate, "tester", "to measure it", outside=platform.outside)
-    assert (change.stage, change.kind) == ("staging", "released")
+    row = stage(platform.stores, candidate, "tester", "to measure it", outside=platform.outside)
+    assert (row.stage, row.version, row.why) == ("staging", candidate, "to measure it")
     platform.assert_served(candidate, "staging")
     platform.assert_served(1, "production")
 
@@ -568,3 +568,54 @@ def test_one_who_lost_the_lease_without_knowing_writes_nothing(platform: Platfor
                 held, stage="production", version=7, model=MODEL, digest="", endpoint="", by="", why="", evidence={}
             )
     assert platform.served() == 1
+
+
+def test_what_is_pending_is_told_until_it_is_done_or_refused(platform: Platform) -> None:
+    assert pending(platform.stores, platform.outside) == []
+    platform.promote(platform.train_good())
+    assert pending(platform.stores, platform.outside) == []
+    bad = platform.train()
+    platform.judge(bad, FAILED, served=1)
+    platform.registry.set_alias(MODEL_NAME, "production", bad)
+    assert pending(platform.stores, platform.outside) == [
+        "production: version 2 is asked for and to be refused, 1 is served"
+    ]
+    platform.reconcile()
+    assert pending(platform.stores, platform.outside) == []
+    platform.judge(bad, served=1)
+    assert pending(platform.stores, platform.outside) != []
+    platform.reconcile()
+    assert pending(platform.stores, platform.outside) == []
+
+
+def test_a_served_version_that_was_rejected_by_hand_is_pending(platform: Platform) -> None:
+    for _ in range(2):
+        platform.promote(platform.train_good())
+    platform.registry.set_tag(MODEL_NAME, 2, "rejected", "seen on the wall")
+    assert pending(platform.stores, platform.outside) != []
+    platform.reconcile()
+    assert pending(platform.stores, platform.outside) == []
+
+
+def test_the_status_says_what_stands_between_wish_and_truth(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    bad = platform.train()
+    platform.judge(bad, FAILED, served=1)
+    platform.registry.set_alias(MODEL_NAME, "production", bad)
+    staging, production = status(platform.stores, platform.outside)
+    assert (staging.wished, staging.served, staging.in_the_way) == (None, None, None)
+    assert (production.wished, production.served) == (bad, 1)
+    assert production.in_the_way is not None
+    assert "accuracy_floor" in production.in_the_way
+
+
+def test_a_wish_that_failed_too_often_is_no_longer_pending(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    bad = platform.train()
+    platform.judge(bad, served=1)
+    platform.triton.garbled.add(bad)
+    platform.registry.set_alias(MODEL_NAME, "production", bad)
+    for _ in range(4):
+        assert pending(platform.stores, platform.outside) != []
+        platform.reconcile()
+    assert pending(platform.stores, platform.outside) == []
