@@ -31,10 +31,13 @@ def start(
     process = start_triton(settings)
     emit({"pid": process.pid, "grpc": settings.triton_grpc, "log": process.log}, json)
     if foreground:
+        import signal
         import time
 
         from its_platform.serving.processes import is_alive
 
+        # A polite end of this command must not leave the server behind.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             while is_alive(process.pid):
                 time.sleep(1)

@@ -24,8 +24,9 @@ from its_platform.serving.processes import is_alive, running, stubs
 from its_platform.serving.repository import ONNX_FILE, read_routes
 from its_platform.settings import Settings
 
-# Triton hands a request to any idle instance; this many at once reach every one.
-REQUESTS_AN_INSTANCE = 3
+# Triton hands requests that come at once to different idle instances. A probe is repeated every few seconds, on cores
+# that train too, so it asks no more than it must; instances that died are also missed among the processes.
+REQUESTS_AN_INSTANCE = 1
 PROBE_DEADLINE_S = 5.0
 LAST_REQUESTS_S = 1.5
 
@@ -64,7 +65,7 @@ async def _wait_ready(settings: Settings, within_s: float, is_alive: Callable[[]
 
 
 def probe(settings: Settings) -> list[ProbeResult]:
-    """Ask every served detector, and the front for every stage, each of their instances several times.
+    """Ask every served detector, and the front for every stage, as many requests at once as there are instances.
 
     The front comes first in the list. A server that is away is a failed probe of the front, not an error.
     """
@@ -88,7 +89,10 @@ async def _probe(settings: Settings) -> list[ProbeResult]:
         results = [await _probe_front(settings, client, sorted(routes))]
         for (model, version, size), names in stages.items():
             picture = np.full((1, size, size, 3), 114, np.uint8)
-            ask = [client.infer_detector(model, version, picture) for _ in range(_requests(settings.serving.instances))]
+            ask = [
+                client.infer_detector(model, version, picture)
+                for _ in range(settings.serving.instances * REQUESTS_AN_INSTANCE)
+            ]
             results.append(await _judge(settings, model, version, tuple(names), ask))
     return results
 
@@ -97,7 +101,7 @@ async def _probe_front(settings: Settings, client: DetectorClient, stages: list[
     picture = np.full((64, 64, 3), 114, np.uint8)
     ask = [
         client.detect(picture, "probe", stage=stages[index % len(stages)] if stages else None, purpose="probe")
-        for index in range(_requests(settings.serving.front_instances))
+        for index in range(max(settings.serving.front_instances * REQUESTS_AN_INSTANCE, len(stages)))
     ]
     result = await _judge(settings, FRONT, None, tuple(stages), ask)
     if not stages and "no detector is served" in result.problem:
@@ -175,7 +179,3 @@ async def _load_anew(settings: Settings, model: str, version: int) -> None:
         if is_alive(stub.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(stub.pid, signal.SIGKILL)
-
-
-def _requests(instances: int) -> int:
-    return instances * REQUESTS_AN_INSTANCE

@@ -202,7 +202,9 @@ def _stub_python(settings: Settings) -> _StubPython:
         "import json, sys, sysconfig; v = sysconfig.get_config_var; "
         "print(json.dumps(['%d.%d' % sys.version_info[:2], v('LIBDIR'), v('INSTSONAME'), sys.base_prefix]))"
     )
-    answer = subprocess.run([str(executable), "-I", "-c", question], capture_output=True, text=True, check=True)
+    answer = subprocess.run([str(executable), "-I", "-c", question], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise BadInput(f"{executable} does not run.", "Make it again with `make install`.")
     version, folder, library, prefix = json.loads(answer.stdout)
     # A Python that was unpacked elsewhere than it was built for names the folder of its build.
     for candidate in (folder, f"{prefix}/lib"):

@@ -101,6 +101,26 @@ class TestSpool:
         assert module.Spool(tmp_path, 1.0).adopt_orphans() == 0
         assert len(list(tmp_path.glob("*.part"))) == 1
 
+    def test_a_file_has_its_name_only_once_its_writer_holds_it(
+        self, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = front("spool")
+        other, real = module.Spool(tmp_path, 1.0), module.fcntl.flock
+        adopted: list[int] = []
+
+        def flock(file: Any, how: int) -> None:
+            if not adopted:
+                adopted.append(-1)
+                adopted[0] = other.adopt_orphans()
+            real(file, how)
+
+        monkeypatch.setattr(module.fcntl, "flock", flock)
+        writer = module.Spool(tmp_path, 3600)
+        writer.append([{"n": 1}])
+        writer.flush(is_last=True)
+        assert adopted == [0]
+        assert len(list(tmp_path.glob("predictions-*.jsonl"))) == 1
+
     def test_lost_rows_of_all_writers_add_up(self, front: Front, tmp_path: Path) -> None:
         module = front("spool")
         for lost in (3, 4):

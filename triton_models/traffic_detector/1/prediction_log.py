@@ -28,6 +28,7 @@ from spool import Spool
 MOST_PICTURE_BYTES = 96 * 1024 * 1024
 LOW_SCORES = 50
 STOP_WITHIN_S = 4.0
+ADOPT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,13 @@ class PredictionLog:
         self._thread.join(STOP_WITHIN_S + 2)
 
     def _run(self) -> None:
-        self._spool.adopt_orphans()
         is_open = True
+        adopt_at = float("-inf")
         while is_open:
+            # Another instance may be killed at any time, and no new one need start after it.
+            if time.monotonic() >= adopt_at:
+                adopt_at = time.monotonic() + ADOPT_EVERY_S
+                self._spool.adopt_orphans()
             try:
                 item = self._queue.get(timeout=0.2)
             except queue.Empty:
@@ -100,6 +105,7 @@ class PredictionLog:
                 self._spool.lost += self._lost
                 self._lost.clear()
             self._spool.flush(is_last=not is_open)
+        self._spool.adopt_orphans()
 
     def _write(self, item: Prediction) -> None:
         try:

@@ -91,9 +91,12 @@ class Spool:
         return adopted
 
     def _open(self) -> None:
-        self._path = self._folder / f"{PREFIX}{uuid.uuid4().hex}.jsonl.part"
-        self._file = self._path.open("w", encoding="utf-8")
+        name = f"{PREFIX}{uuid.uuid4().hex}.jsonl.part"
+        # Named only once it is locked: before, another writer would take it for a dead one's.
+        unlocked = self._folder / f".{name}"
+        self._file = unlocked.open("w", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._path = unlocked.rename(self._folder / name)
         self._opened_at = time.monotonic()
 
     def _has_no_room(self) -> bool:
