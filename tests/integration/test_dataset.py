@@ -25,6 +25,7 @@ from its_platform.dataset.build import TooFewBlocks
 from its_platform.dataset.selection import place_of
 from its_platform.dataset.splits import JUDGES, Spacing, guard_breaches
 from its_platform.dataset.versions import DatasetDamaged
+from its_platform.errors import BadInput
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
 from tests.unit.dataset import footage
@@ -34,6 +35,30 @@ DAY = tuple(range(0, 600, 5))
 
 
 CLASSES = footage.CLASSES
+
+
+@pytest.fixture(autouse=True)
+def folder_for_dvc(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Versions in a plain folder, but for tests marked `slow`: DVC takes seconds a call and has tests of its own."""
+    if request.node.get_closest_marker("slow"):
+        return
+    held: dict[str, dict[str, bytes]] = {}
+
+    def commit_version(_: object, name: str, files: dict[str, bytes], message: str) -> str:
+        if held.setdefault(name, dict(files)) != dict(files):
+            raise BadInput(f"{name} is taken")
+        return message
+
+    def checkout(_: object, name: str, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        for path, data in held[name].items():
+            (folder / path).write_bytes(data)
+        return folder
+
+    monkeypatch.setattr(repository, "commit_version", commit_version)
+    monkeypatch.setattr(repository, "push", lambda *_: 0)
+    monkeypatch.setattr(repository, "list_versions", lambda _: list(held))
+    monkeypatch.setattr(repository, "checkout", checkout)
 
 
 @pytest.fixture
@@ -64,6 +89,7 @@ def test_a_version_has_every_split_of_every_camera_and_leaks_nothing(day: Stores
     assert set(made.boxes.values()) == {2 * number for number in made.counts.values()}
 
 
+@pytest.mark.slow
 def test_the_same_request_and_content_give_the_same_version(day: Stores) -> None:
     first = build_dataset(day, DatasetRequest(CLASSES))
     again = build_dataset(day, DatasetRequest(CLASSES))
@@ -172,6 +198,7 @@ def test_nothing_reviewed_is_waiting_for_labels_and_too_little_footage_says_so(s
     assert latest(stores) is None
 
 
+@pytest.mark.slow
 def test_a_build_killed_before_it_was_recorded_is_taken_over(day: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -188,6 +215,7 @@ def test_a_build_killed_before_it_was_recorded_is_taken_over(day: Stores, monkey
     assert build_dataset(day, DatasetRequest(CLASSES)).name == "v2"
 
 
+@pytest.mark.slow
 def test_the_manifest_comes_from_the_data_repository_and_damage_is_seen(day: Stores) -> None:
     made = build_dataset(day, DatasetRequest(CLASSES))
     cache = day.settings.home / "cache"
