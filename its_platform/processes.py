@@ -218,16 +218,32 @@ def _is_marked(process: psutil.Process, settings: Settings) -> bool:
 
 
 def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
-    _, alive = psutil.wait_procs(list(processes), timeout=timeout_s)
+    alive = _wait_gone(processes, timeout_s)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    _, alive = psutil.wait_procs(alive, timeout=10)
-    deadline = time.monotonic() + 5
-    # A child of ours stays as a zombie until it is waited for; others are waited for by the system.
-    while [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]:
-        if time.monotonic() > deadline:
-            raise ServerUnavailable(
-                f"Process {alive[0].pid} does not end.", "It may hang in the kernel; `ps` shows its state."
-            )
+    alive = _wait_gone(alive, 10)
+    if alive:
+        raise ServerUnavailable(
+            f"Process {alive[0].pid} does not end.", "It may hang in the kernel; `ps` shows its state."
+        )
+
+
+def _wait_gone(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those that still run after so long. A zombie is gone: it holds nothing, and its parent may take its time."""
+    alive, deadline = list(processes), time.monotonic() + timeout_s
+    while True:
+        alive = [process for process in alive if not _is_gone(process)]
+        if not alive or time.monotonic() > deadline:
+            return alive
         time.sleep(0.1)
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    # One that this process started stays a zombie until it is waited for here.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

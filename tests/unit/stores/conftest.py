@@ -17,7 +17,7 @@ def s3_address() -> Iterator[str]:
     """Address of an empty S3 server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), SmallS3)
     server.contents = {}  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"s3+http://key:secret@127.0.0.1:{server.server_port}/bucket"
     server.shutdown()
     server.server_close()

@@ -12,10 +12,10 @@ from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, op
 
 
 @pytest.fixture(params=["directory", "s3", "s3 below a prefix"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path, s3_address: str) -> ObjectStore:
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "directory":
         return DirectoryStore(tmp_path / "objects")
-    store = S3Store(s3_address + ("/part" if "prefix" in request.param else ""))
+    store = S3Store(request.getfixturevalue("s3_address") + ("/part" if "prefix" in request.param else ""))
     store.create_bucket()
     return store
 

@@ -1,0 +1,88 @@
+"""The servers of one machine, for real: up, down, a port that is taken, a server that is killed."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from its_platform import processes
+from its_platform.errors import BadInput
+from its_platform.settings import Settings
+from its_platform.stack import is_up, part_named, part_status, restart_part, stack_status, start_stack, stop_stack
+from its_platform.stores.postgres import is_running, server_process
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def stack(settings: Settings, require: Callable[[bool, str], None]) -> Iterator[Settings]:
+    server = settings.environments / "tritonserver" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+    require(
+        server.is_file() and (settings.environments / "triton" / "bin" / "python").exists(), "Triton's environments"
+    )
+    yield settings
+    stop_stack(settings)
+
+
+def test_everything_comes_up_answers_and_goes_down_without_a_remainder(stack: Settings) -> None:
+    started = start_stack(stack)
+    assert {one.state for one in started} == {"healthy"}
+    assert {one.state for one in stack_status(stack)} == {"healthy"}
+    for name in ("dagster", "mlflow", "evidently"):
+        with urllib.request.urlopen(part_named(name).address(stack), timeout=20) as page:
+            assert b"<html" in page.read(4000).lower()
+    pids = {one.name: one.pid for one in started}
+    assert {one.name: one.pid for one in start_stack(stack)} == pids, "a second start leaves what runs alone"
+
+    family = [one for pid in pids.values() if pid for one in processes.session_of(pid)]
+    postgres = server_process(stack)
+    assert postgres is not None
+    family += [postgres, *postgres.children()]
+    stopped = stop_stack(stack)
+    assert set(stopped) == {*pids, "postgres"}
+    assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert processes.left_behind(stack) == []
+    assert stop_stack(stack) == []
+
+
+def test_a_port_that_is_taken_is_one_clear_line_and_nothing_stays_up(stack: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind((stack.host, stack.ports.mlflow))
+        taken.listen()
+        with pytest.raises(BadInput, match=f"Port {stack.ports.mlflow}, which MLflow needs") as told:
+            start_stack(stack, ["mlflow", "evidently"])
+    assert "ITS_PORTS__MLFLOW" in told.value.hint
+    assert not is_up(stack)
+
+
+def test_a_part_that_dies_at_its_start_takes_the_others_down_again(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_WORKERS", "none")
+    with pytest.raises(Exception, match="MLflow"):
+        start_stack(stack, ["mlflow", "evidently"])
+    assert not is_up(stack)
+    assert not is_running(stack), "the database that came up for it goes too"
+
+
+def test_a_killed_server_shows_as_died_and_is_restarted(stack: Settings) -> None:
+    start_stack(stack, ["evidently"])
+    part = part_named("evidently")
+    process = processes.find(processes.read_record(stack, "evidently"))
+    assert process is not None
+    process.kill()
+    process.wait(10)
+    assert part_status(stack, part).state == "died"
+    restart_part(stack, "evidently")
+    assert part_status(stack, part).state == "healthy"
+
+
+def test_the_number_of_a_process_that_was_given_out_again_is_not_mistaken_for_ours(stack: Settings) -> None:
+    me = psutil.Process()
+    record = processes.Record("evidently", me.pid, me.create_time() - 100, "", "", [])
+    assert processes.find(record) is None
+    assert processes.find(processes.Record("evidently", me.pid, me.create_time(), "", "", [])) is not None

@@ -1,0 +1,81 @@
+"""The data repository with real git and DVC: what was committed comes back bit for bit, and a push is read back."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.settings import Settings
+from its_platform.stores.versions import (
+    DataRepositoryBroken,
+    checkout,
+    commit_version,
+    list_versions,
+    push,
+    remote,
+    repository,
+)
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+FILES = {"manifest.parquet": bytes(range(256)), "labels/a.json": b"{}", "empty.txt": b""}
+
+
+@pytest.fixture
+def data(settings: Settings, require: Callable[[bool, str], None]) -> Settings:
+    require((settings.environments / "dvc" / "bin" / "dvc").is_file(), "DVC's environment")
+    return settings
+
+
+def commits(settings: Settings) -> list[str]:
+    command = ["git", "-C", str(repository(settings)), "log", "--format=%H"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_version_comes_back_from_the_remote_alone_bit_for_bit(data: Settings, tmp_path: Path) -> None:
+    commit = commit_version(data, "v1", FILES, "the first")
+    assert push(data, "v1") == len(FILES)
+    repository(data).rename(tmp_path / "gone")
+    got = checkout(data, "v1", tmp_path / "got")
+    assert {path.relative_to(got).as_posix(): path.read_bytes() for path in got.rglob("*") if path.is_file()} == FILES
+    assert len(commit) == 40
+
+
+def test_the_same_files_are_the_same_version_and_others_are_refused(data: Settings) -> None:
+    first = commit_version(data, "v1", FILES, "the first")
+    before = commits(data)
+    assert commit_version(data, "v1", FILES, "again") == first
+    assert commits(data) == before
+    with pytest.raises(BadInput, match="other files"):
+        commit_version(data, "v1", {**FILES, "labels/a.json": b"[]"}, "changed")
+
+
+def test_a_push_that_lost_an_object_is_found_by_reading_the_remote(data: Settings) -> None:
+    commit_version(data, "v1", FILES, "the first")
+    push(data, "v1")
+    stored = max((remote(data) / "files").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+    stored.chmod(0o644)
+    stored.write_bytes(b"damaged")
+    with pytest.raises(DataRepositoryBroken, match="damaged"):
+        push(data, "v1")
+
+
+def test_versions_are_listed_and_an_unknown_one_is_named(data: Settings, tmp_path: Path) -> None:
+    assert list_versions(data) == []
+    commit_version(data, "v1", FILES, "the first")
+    commit_version(data, "v2", {"manifest.parquet": b"2"}, "the second")
+    push(data)
+    assert list_versions(data) == ["v1", "v2"]
+    with pytest.raises(NotFound, match="v9"):
+        checkout(data, "v9", tmp_path / "got")
+    assert not (tmp_path / "got").exists()
+
+
+def test_a_missing_environment_is_one_clear_error(settings: Settings, tmp_path: Path) -> None:
+    without = settings.model_copy(update={"environments": tmp_path / "none"})
+    with pytest.raises(ServerUnavailable, match="DVC is not installed"):
+        commit_version(without, "v1", FILES, "the first")
