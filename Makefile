@@ -85,7 +85,8 @@ screens: install .venv/.dev  ## open the pages in headless Chromium and save pic
 	@ITS_SCREENS_HOME=$${ITS_HOME:-.its} $(BIN)/python -m pytest tests/e2e/test_screens.py
 	@echo "pictures: $${ITS_HOME:-.its}/screens"
 
-docs: install .venv/.dev  ## check that the documents name every command and setting
+docs: install .venv/.dev  ## write the page of the settings, and check that the documents name every command
+	@$(BIN)/python -m its_platform.settings_page > docs/settings.md
 	@$(BIN)/python -m pytest tests/conventions
 
 lock:  ## resolve the requirements anew

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.shown import check_result
+from its_platform.errors import PermanentError
 from its_platform.resources import StoresResource, picture, progress_to, told_to_dagster
 
 
@@ -21,19 +22,26 @@ class Footage(dg.Config):
     description="Frames of every camera: JPEG objects named by content, and their quality figures in the index.",
 )
 def raw_frames(context: dg.AssetExecutionContext, config: Footage, stores: StoresResource) -> dg.MaterializeResult:
+    from its_platform.cameras import list_cameras
     from its_platform.frames.ingest import ingest
     from its_platform.frames.pictures import latest_frames_sheet
-
-    from its_platform.cameras import list_cameras
     from its_platform.telemetry import parse_time
 
     with told_to_dagster():
         opened = stores.open()
         names = config.cameras or [camera.camera_id for camera in list_cameras(opened) if camera.enabled]
         since, until = parse_time(config.since), parse_time(config.until)
-        results = [ingest(opened, name, since, until, progress=progress_to(context.log)) for name in names]
+        results, refused = [], []
+        for name in names:
+            try:
+                results.append(ingest(opened, name, since, until, progress=progress_to(context.log)))
+            except PermanentError as error:
+                # One broken camera must not keep the others' footage out; the run fails once they are in.
+                refused.append(f"{name}: {error}")
         rows = "\n".join(f"| {r.camera_id} | {r.added} | {r.duplicates} | {r.rejected} |" for r in results)
         sheet = latest_frames_sheet(opened, names)
+    if refused:
+        raise dg.Failure(f"Not taken in: {' '.join(refused)}", allow_retries=False)
     metadata: dict[str, dg.MetadataValue] = {
         "added": dg.MetadataValue.int(sum(r.added for r in results)),
         "duplicates": dg.MetadataValue.int(sum(r.duplicates for r in results)),

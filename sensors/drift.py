@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.jobs import learn
 from its_platform.resources import StoresResource
-from sensors.runs import is_active
+from sensors.runs import ONE_AT_A_TIME, is_active
 
 if TYPE_CHECKING:
     from its_platform.retraining import Decision
@@ -46,28 +46,28 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
         description="Starts the training that a drift report, or the lack of any model, calls for.",
     )
     def watch_drift(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
-        from its_platform.retraining import decide, read_history, record_decision
-        from its_platform.stores.registry import Registry
+        with ONE_AT_A_TIME:
+            from its_platform.release import served
+            from its_platform.retraining import decide, read_history, record_decision
+            from its_platform.stores.registry import Registry
 
-        from its_platform.release import served
-
-        if is_active(context.instance, learn.name):
-            return dg.SensorResult(skip_reason="A training is under way.")
-        opened = stores.open()
-        decision = decide(read_history(opened), opened.settings.retraining, datetime.now(UTC))
-        record_decision(opened, decision)
-        said = f"{decision.action}: {'; '.join(decision.reasons)}"
-        if decision.action not in ("retrain", "train_first"):
-            return dg.SensorResult(skip_reason=said)
-        release = served(opened, "production")
-        previous = None
-        if release is not None:
-            previous = Registry(opened.settings).get(release.model_name, release.version).dataset_version
-        request = dg.RunRequest(
-            run_key=decision.key,
-            run_config=learn_config(decision, previous, release.version if release else None),
-            tags={"its/trigger": decision.action, "its/reasons": "; ".join(decision.reasons)[:250]},
-        )
-        return dg.SensorResult(run_requests=[request])
+            if is_active(context.instance, learn.name):
+                return dg.SensorResult(skip_reason="A training is under way.")
+            opened = stores.open()
+            decision = decide(read_history(opened), opened.settings.retraining, datetime.now(UTC))
+            record_decision(opened, decision)
+            said = f"{decision.action}: {'; '.join(decision.reasons)}"
+            if decision.action not in ("retrain", "train_first"):
+                return dg.SensorResult(skip_reason=said)
+            release = served(opened, "production")
+            previous = None
+            if release is not None:
+                previous = Registry(opened.settings).get(release.model_name, release.version).dataset_version
+            request = dg.RunRequest(
+                run_key=decision.key,
+                run_config=learn_config(decision, previous, release.version if release else None),
+                tags={"its/trigger": decision.action, "its/reasons": "; ".join(decision.reasons)[:250]},
+            )
+            return dg.SensorResult(run_requests=[request])
 
     return watch_drift

@@ -1,21 +1,27 @@
 """Watches the cameras: new footage of any of them starts the job `ingest`."""
 
-import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.jobs import ingest
+from its_platform.errors import PermanentError
 from its_platform.resources import StoresResource
-from sensors.runs import is_active
+from sensors.runs import ONE_AT_A_TIME, is_active
+
+LONGEST_PAUSE_S = 600.0
 
 
-def cameras_with_new_footage(available: dict[str, str], seen: dict[str, str]) -> list[str]:
-    """The cameras whose footage reaches further than when it was last taken in.
+def next_try(new: list[str], tried: list[str], tries: int, last: datetime, interval_s: float) -> datetime:
+    """When to take in the cameras `new`: at once, or later when the same ones have just been tried in vain.
 
-    `available` and `seen` map a camera to the token of what it has; a camera without footage is not in `available`.
+    What is new is asked of the stores, so that footage whose ingest failed is still new; the pause doubles with each
+    of the `tries` that did not help.
     """
-    return sorted(camera for camera, token in available.items() if seen.get(camera) != token)
+    if new != tried:
+        return last
+    return last + timedelta(seconds=min(LONGEST_PAUSE_S, interval_s * 2.0**tries))
 
 
 def footage_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -29,29 +35,35 @@ def footage_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Sensor
         description="Starts the ingest of cameras that have new footage.",
     )
     def watch_footage(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
-        from its_platform.frames.sources import available_until
+        with ONE_AT_A_TIME:
+            from its_platform.cameras import list_cameras
+            from its_platform.frames.ingest import has_new_footage
 
-        from its_platform.cameras import list_cameras
-
-        if is_active(context.instance, ingest.name):
-            return dg.SensorResult(skip_reason="An ingest is under way.")
-        opened = stores.open()
-        seen: dict[str, str] = json.loads(context.cursor or "{}")
-        tokens = {
-            camera.camera_id: available_until(camera, opened.settings)
-            for camera in list_cameras(opened)
-            if camera.enabled
-        }
-        available = {camera: str(token) for camera, token in tokens.items() if token is not None}
-        new = cameras_with_new_footage(available, seen)
-        if not new:
-            return dg.SensorResult(skip_reason=f"No new footage of {len(available)} cameras.")
-        cursor = json.dumps({**seen, **available}, sort_keys=True)
-        request = dg.RunRequest(
-            run_key=hashlib.sha256(cursor.encode()).hexdigest()[:16],
-            run_config={"ops": {"raw_frames": {"config": {"cameras": new}}}},
-            tags={"its/trigger": "footage", "its/cameras": ",".join(new)[:250]},
-        )
-        return dg.SensorResult(run_requests=[request], cursor=cursor)
+            if is_active(context.instance, ingest.name):
+                return dg.SensorResult(skip_reason="An ingest is under way.")
+            opened, now = stores.open(), datetime.now(UTC)
+            cameras = [camera.camera_id for camera in list_cameras(opened) if camera.enabled]
+            new, troubled = [], []
+            for camera in cameras:
+                try:
+                    if has_new_footage(opened, camera):
+                        new.append(camera)
+                except PermanentError as error:
+                    troubled.append(f"{camera}: {error.message}")
+            if not new:
+                said = f"No new footage of {len(cameras)} cameras. {' '.join(troubled)}".strip()
+                return dg.SensorResult(skip_reason=said, cursor="")
+            before = json.loads(context.cursor or "{}")
+            last = datetime.fromisoformat(before["at"]) if before else now
+            tries = int(before.get("tries", 0)) if before.get("cameras") == new else 0
+            due = next_try(new, before.get("cameras", []), tries, last, interval_s)
+            if now < due:
+                return dg.SensorResult(skip_reason=f"Tried {tries} times: {', '.join(new)}. Again at {due:%H:%M:%S}.")
+            cursor = json.dumps({"cameras": new, "tries": tries + 1, "at": now.isoformat()})
+            request = dg.RunRequest(
+                run_config={"ops": {"raw_frames": {"config": {"cameras": new}}}},
+                tags={"its/trigger": "footage", "its/cameras": ",".join(new)[:250]},
+            )
+            return dg.SensorResult(run_requests=[request], cursor=cursor)
 
     return watch_footage

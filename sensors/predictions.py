@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.jobs import watch
 from its_platform.resources import StoresResource
-from sensors.runs import is_active
+from sensors.runs import ONE_AT_A_TIME, is_active
 
 
 def is_worth_collecting(waiting: int, needed: int, oldest_s: float, patience_s: float) -> bool:
@@ -31,16 +31,19 @@ def predictions_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Se
         description="Starts the collection of predictions and the drift report when enough have been logged.",
     )
     def watch_predictions(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
-        from its_platform.monitoring.predictions import waiting_rows
+        with ONE_AT_A_TIME:
+            from its_platform.monitoring.predictions import waiting_rows
 
-        if is_active(context.instance, watch.name):
-            return dg.SensorResult(skip_reason="Predictions are being collected.")
-        settings = stores.open().settings
-        waiting, needed = waiting_rows(settings), settings.drift.minimum_rows
-        if not is_worth_collecting(waiting, needed, oldest_file_s(settings.spool), 4.0 * settings.sensors.interval_s):
-            return dg.SensorResult(skip_reason=f"{waiting} predictions wait; {needed} are needed.")
-        return dg.SensorResult(
-            run_requests=[dg.RunRequest(tags={"its/trigger": "predictions", "its/waiting-rows": str(waiting)})]
-        )
+            if is_active(context.instance, watch.name):
+                return dg.SensorResult(skip_reason="Predictions are being collected.")
+            settings = stores.open().settings
+            waiting, needed = waiting_rows(settings), settings.drift.minimum_rows
+            if not is_worth_collecting(
+                waiting, needed, oldest_file_s(settings.spool), 4.0 * settings.sensors.interval_s
+            ):
+                return dg.SensorResult(skip_reason=f"{waiting} predictions wait; {needed} are needed.")
+            return dg.SensorResult(
+                run_requests=[dg.RunRequest(tags={"its/trigger": "predictions", "its/waiting-rows": str(waiting)})]
+            )
 
     return watch_predictions

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.jobs import learn, reconcile
 from its_platform.resources import StoresResource
-from sensors.runs import is_active
+from sensors.runs import ONE_AT_A_TIME, is_active
 
 
 def registry_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -20,21 +20,22 @@ def registry_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Senso
         description="Starts the reconciler when MLflow's aliases and what is served differ.",
     )
     def watch_registry(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
-        from its_platform.release import status as stages_now
+        with ONE_AT_A_TIME:
+            from its_platform.release import status as stages_now
 
-        if is_active(context.instance, reconcile.name) or is_active(context.instance, learn.name):
-            return dg.SensorResult(skip_reason="A release is under way.")
-        changes = [
-            f"{stage.stage}: version {stage.wished} is asked for, {stage.served or 'none'} is served"
-            for stage in stages_now(stores.open())
-            if stage.in_the_way is not None
-        ]
-        if not changes:
-            return dg.SensorResult(skip_reason="What is served is what the aliases ask for.", cursor="")
-        key = hashlib.sha256("\n".join(changes).encode()).hexdigest()[:16]
-        if key == context.cursor:
-            return dg.SensorResult(skip_reason=f"Tried already, and not served: {'; '.join(changes)}.")
-        request = dg.RunRequest(tags={"its/trigger": "registry", "its/changes": "; ".join(changes)[:250]})
-        return dg.SensorResult(run_requests=[request], cursor=key)
+            if is_active(context.instance, reconcile.name) or is_active(context.instance, learn.name):
+                return dg.SensorResult(skip_reason="A release is under way.")
+            changes = [
+                f"{stage.stage}: version {stage.wished} is asked for, {stage.served or 'none'} is served"
+                for stage in stages_now(stores.open())
+                if stage.in_the_way is not None
+            ]
+            if not changes:
+                return dg.SensorResult(skip_reason="What is served is what the aliases ask for.", cursor="")
+            key = hashlib.sha256("\n".join(changes).encode()).hexdigest()[:16]
+            if key == context.cursor:
+                return dg.SensorResult(skip_reason=f"Tried already, and not served: {'; '.join(changes)}.")
+            request = dg.RunRequest(tags={"its/trigger": "registry", "its/changes": "; ".join(changes)[:250]})
+            return dg.SensorResult(run_requests=[request], cursor=key)
 
     return watch_registry

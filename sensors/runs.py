@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import dagster as dg
+
+# Dagster evaluates sensors in threads of one process. The first evaluations import MLflow and its like, which several
+# threads at once cannot do: one of them then sees a half-imported module.
+ONE_AT_A_TIME = threading.Lock()
 
 _ACTIVE = [
     dg.DagsterRunStatus.QUEUED,

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from its_platform.errors import BadInput
 from its_platform.frames.images import Image
+
+if TYPE_CHECKING:
+    from its_platform.stores import Stores
 
 LabelledBox = tuple[float, float, float, float, str]
 
@@ -87,6 +91,21 @@ def contact_sheet(
             sheet[top : top + cell.shape[0], left : left + width] = cell
         top += height + GAP
     return _png(sheet)
+
+
+def latest_frames_sheet(stores: Stores, cameras: Sequence[str], most: int = 12) -> bytes | None:
+    """A sheet with the latest frame of each camera, at most `most` of them; None where there is no frame yet."""
+    from its_platform.frames.index import FrameIndex
+    from its_platform.frames.ingest import load_image
+
+    columns = ["camera_id", "captured_at", "frame_hash", "light", "brightness"]
+    rows = FrameIndex(stores).query(cameras=list(cameras), columns=columns)
+    latest = rows.sort_values("captured_at").groupby("camera_id").tail(1).head(most)
+    cells: list[tuple[Image, str, Sequence[LabelledBox]]] = [
+        (load_image(stores, row.frame_hash), f"{row.camera_id} {row.captured_at:%d %b %H:%M:%S} {row.light}", ())
+        for row in latest.itertuples()
+    ]
+    return contact_sheet(cells, columns=3) if cells else None
 
 
 def _cell(image: Image, caption: str, boxes: Sequence[LabelledBox], width: int) -> Image:

@@ -9,7 +9,7 @@ import pytest
 from its_platform.errors import BadInput
 from its_platform.telemetry import parse_time
 from sensors.drift import learn_config
-from sensors.footage import cameras_with_new_footage
+from sensors.footage import LONGEST_PAUSE_S, next_try
 from sensors.predictions import is_worth_collecting
 
 
@@ -18,12 +18,17 @@ class FakeDecision:
         self.window = window
 
 
-def test_only_cameras_whose_footage_grew_are_taken_in():
-    assert cameras_with_new_footage({"a": "10", "b": "7", "c": "1"}, {"a": "9", "b": "7"}) == ["a", "c"]
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-def test_a_camera_that_lost_its_footage_starts_nothing():
-    assert cameras_with_new_footage({}, {"a": "9"}) == []
+def test_new_footage_is_taken_in_at_once():
+    assert next_try(["a"], [], 0, NOON, 2.0) == NOON
+    assert next_try(["a", "b"], ["a"], 5, NOON, 2.0) == NOON
+
+
+def test_footage_whose_ingest_failed_is_tried_again_after_pauses_that_double_up_to_a_limit():
+    pauses = [(next_try(["a"], ["a"], tries, NOON, 2.0) - NOON).total_seconds() for tries in (1, 2, 3, 30)]
+    assert pauses == [4.0, 8.0, 16.0, LONGEST_PAUSE_S]
 
 
 def test_a_first_model_learns_from_everything_and_from_the_starter():
