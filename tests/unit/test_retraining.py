@@ -14,6 +14,7 @@ from its_platform.retraining import (
     RetrainingHistory,
     decide,
     list_decisions,
+    read_history,
     record_decision,
 )
 from its_platform.settings import RetrainingSettings
@@ -144,3 +145,19 @@ def test_the_same_decision_is_kept_once_and_another_one_beside_it(stores: Stores
     assert [row["action"] for row in kept] == ["retrain", "wait"]
     assert kept[0]["report_id"] == "r2"
     assert kept[0]["numbers"]["window"] == [SINCE.isoformat(), UNTIL.isoformat()]
+
+
+def test_an_empty_platform_has_nothing_to_decide(stores: Stores, registry: object) -> None:
+    history = read_history(stores)
+    assert history == RetrainingHistory(needed=2, looked_at=3)
+    assert decide(history, SETTINGS, NOW).reasons == ["There are no frames yet."]
+
+
+def test_what_was_decided_is_read_back_with_its_first_time_and_its_attempt(stores: Stores, registry: object) -> None:
+    record_decision(stores, decide(DRIFTED, SETTINGS, NOW))
+    record_decision(stores, Decision("wait", ["A training is under way."]))
+    record_decision(stores, decide(DRIFTED, SETTINGS, NOW))
+    last = read_history(stores).last_training
+    assert last is not None
+    assert (last.version, last.key, last.attempts, last.newest_then) == (1, "retrain-v1-r2", 1, 1)
+    assert last.at == list_decisions(stores)[-1]["at"]
