@@ -1,0 +1,148 @@
+"""A release on the real Triton, MLflow and PostgreSQL, with live requests going on throughout."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from its_platform.errors import GateNotPassed, ItsError
+from its_platform.model.scoring import Evaluation, SliceScore
+from its_platform.release import (
+    Outside,
+    VersionDoesNotServe,
+    history,
+    is_passed,
+    judge_candidate,
+    promote,
+    real_outside,
+    reconcile,
+    rollback,
+    served,
+    stage,
+)
+from its_platform.serving.client import detect_once, with_client
+from its_platform.stores import Stores
+from its_platform.stores.registry import MODEL_NAME, ModelVersion, Registry, VersionFacts
+from tests.fakes import CORRUPT, tiny_onnx
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+PICTURE = np.full((48, 64, 3), 90, np.uint8)
+MODEL = "detector-yolo-onnx-64"
+
+
+def even_scores(onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> Evaluation:
+    """The tiny detectors find the same boxes everywhere, so their accuracy is given; all else is real."""
+    score = SliceScore("golden", None, 200, 20, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)
+    return Evaluation((score,), tuple(classes), {}, dataset)
+
+
+@dataclass
+class Site:
+    stores: Stores
+    registry: Registry
+    outside: Outside
+    folder: Path
+
+    def train(self, content: bytes) -> int:
+        number = len(self.registry.list()) + 1
+        folder = self.folder / f"version{number}"
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(content)
+        run = self.registry.client().create_run(self.registry.experiment())
+        facts = VersionFacts("elsewhere", "yolo", 64, ["car", "truck"], {"car": 0.3}, {"parity": "1.0"})
+        return self.registry.create_version(run.info.run_id, folder, facts).version
+
+    def release(self, version: int) -> None:
+        stage(self.stores, version, "tester", "", outside=self.outside)
+        assert is_passed(judge_candidate(self.stores, version, outside=self.outside))
+        promote(self.stores, version, "production", "tester", "", outside=self.outside)
+
+    def answering(self) -> int:
+        return detect_once(self.stores.settings, PICTURE, purpose="probe").model_version
+
+    def assert_served(self, version: int) -> None:
+        row = served(self.stores)
+        assert row is not None
+        assert (row.version, self.answering()) == (version, version)
+
+
+@pytest.fixture
+def site(stores: Stores, registry: Registry, tmp_path: Path, require: Callable[[bool, str], None]) -> Iterator[Site]:
+    from its_platform.serving.server import start_triton, stop_triton
+
+    # A machine that runs the whole suite is restless: the ratio has to be right, its spread is not what is tested.
+    gates = stores.settings.gates.model_copy(update={"latency_spread": 50.0, "latency_ratio": 20.0})
+    settings = stores.settings.model_copy(update={"gates": gates})
+    require((settings.environments / "tritonserver" / "pytriton").is_dir(), "the bundled Triton")
+    own = replace(stores, settings=settings)
+    start_triton(settings)
+    yield Site(own, registry, replace(real_outside(own), evaluate=even_scores), tmp_path)
+    stop_triton(settings)
+
+
+@dataclass
+class Traffic:
+    """A camera that never stops asking."""
+
+    site: Site
+    versions: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                self.versions.append(self.site.answering())
+            except ItsError as error:
+                self.failures.append(str(error))
+            time.sleep(0.02)
+
+
+def test_releases_follow_each_other_under_live_requests(site: Site) -> None:
+    first = site.train(tiny_onnx(note="first"))
+    site.release(first)
+    site.assert_served(first)
+    traffic = Traffic(site)
+    camera = threading.Thread(target=traffic.run)
+    camera.start()
+    try:
+        second = site.train(tiny_onnx(((5, 5, 30, 30, 0.8, 1),), note="second"))
+        site.release(second)
+        site.assert_served(second)
+
+        corrupt = site.train(CORRUPT)
+        with pytest.raises(VersionDoesNotServe):
+            stage(site.stores, corrupt, "tester", "", outside=site.outside)
+        with pytest.raises(GateNotPassed):
+            promote(site.stores, corrupt, "production", "tester", "", outside=site.outside)
+        site.registry.set_alias(MODEL_NAME, "production", corrupt)
+        assert [change.kind for change in reconcile(site.stores, "tester", outside=site.outside)] == ["refused"]
+        site.assert_served(second)
+        assert site.outside.server.placed() == {MODEL: {first, second}}
+
+        rollback(site.stores, "tester", "it misses buses", outside=site.outside)
+        site.assert_served(first)
+    finally:
+        traffic.stop.set()
+        camera.join(30)
+    assert traffic.failures == []
+    assert set(traffic.versions) == {first, second}
+    order = [version for at, version in enumerate(traffic.versions) if at == 0 or traffic.versions[at - 1] != version]
+    assert order[0] == order[-1] == first
+    assert [row.version for row in history(site.stores, "production")] == [first, second, first]
+
+
+def test_a_triton_that_forgot_everything_serves_the_truth_again(site: Site) -> None:
+    first = site.train(tiny_onnx(note="first"))
+    site.release(first)
+    with_client(site.stores.settings, lambda client: client.unload(MODEL))
+    assert first not in site.outside.server.ready().get(MODEL, set())
+    kinds = [change.kind for change in reconcile(site.stores, "tester", outside=site.outside)]
+    assert "restored" in kinds
+    site.assert_served(first)
