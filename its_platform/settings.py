@@ -78,7 +78,7 @@ class TrainingSettings(_Group):
     epochs: int = Field(4, ge=1)
     image_size: int = Field(320, ge=32, multiple_of=32)
     batch: int = Field(16, ge=1)
-    learning_rate: float = Field(0.002, gt=0)
+    learning_rate: float = Field(0.001, gt=0)
     freeze_layers: int = Field(0, ge=0)
     device: str = Field("auto", description="auto takes a GPU when there is one.")
     workers: int = Field(0, ge=0)
