@@ -101,7 +101,7 @@ class Traffic:
                 self.versions.append(self.site.answering())
             except ItsError as error:
                 self.failures.append(str(error))
-            time.sleep(0.02)
+            time.sleep(0.2)
 
 
 def test_releases_follow_each_other_under_live_requests(site: Site) -> None:
