@@ -50,10 +50,10 @@ ENTRIES: dict[str, _Entry] = {
 class _LazyGroup(TyperGroup):
     """Knows every command's name and one line on it; imports the one that is called."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(ENTRIES)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         entry = ENTRIES.get(cmd_name)
         if entry is None:
             return None
@@ -61,7 +61,7 @@ class _LazyGroup(TyperGroup):
             cmd_name, help=entry.help, short_help=entry.help, rich_help_panel=entry.panel
         )
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in ENTRIES:
             self.commands[args[0]] = load_command(args[0])
         return super().resolve_command(ctx, args)
@@ -92,7 +92,7 @@ def root() -> TyperGroup:
     )
     top.suggest_commands = True
     # For the suggestion after a mistyped name; each is replaced by the real one when it is called.
-    top.commands = {name: top.get_command(None, name) for name in ENTRIES}  # type: ignore[arg-type]
+    top.commands = {name: top.get_command(None, name) for name in ENTRIES}
     return top
 
 

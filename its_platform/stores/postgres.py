@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,8 @@ def _prepare_socket_folder(settings: Settings, user: str | None) -> Path:
     return folder
 
 
-def _call(command: list[str | Path], user: str | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
+def _call(command: Sequence[object], user: str | None, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    argv = [str(part) for part in command]
     # Our own groups would come along, and folders that admit others but not our group would keep the server out.
     identity: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
     # A bare environment: the server outlives whoever starts it and is not to be taken for a part of it.
@@ -253,15 +254,15 @@ def _call(command: list[str | Path], user: str | None, timeout_s: float) -> subp
     with tempfile.TemporaryFile("w+") as words:
         try:
             code = subprocess.run(
-                command, **identity, cwd="/", env=bare, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
+                argv, **identity, cwd="/", env=bare, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
                 timeout=timeout_s, check=False,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
             code = 124
         except OSError as error:
-            raise ServerUnavailable(f"{command[0]} cannot be run: {error.strerror}.", "Run `make install`.") from error
+            raise ServerUnavailable(f"{argv[0]} cannot be run: {error.strerror}.", "Run `make install`.") from error
         words.seek(0)
-        return subprocess.CompletedProcess([str(part) for part in command], code, "", words.read())
+        return subprocess.CompletedProcess(argv, code, "", words.read())
 
 
 def _tail(log: Path, size: int = 4000) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,9 @@ from its_platform.telemetry import silence_tools
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.tracking import MlflowClient
+
+    # Inside `Registry`, `list` is the method.
+    Versions = list[MlflowVersion]
 
 MODEL_NAME = "traffic-detector"
 EXPERIMENT = "traffic-detector"
@@ -231,9 +234,10 @@ class Registry:
                     self.client().delete_model_version(name, str(one.version))
         return len(left)
 
-    def _all(self, name: str) -> list[MlflowVersion]:
+    def _all(self, name: str) -> Sequence[MlflowVersion]:
         with _translated():
-            client, found, page = self.client(), [], None
+            client, page = self.client(), None
+            found: Versions = []
             while True:
                 batch = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=page)
                 found.extend(batch)
