@@ -53,37 +53,42 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
 
 
 async def _pictures(demo: Demo, releases: tuple[Release, Release]) -> list[list[dict[str, str]]]:
-    """Pairs of the same frame as the first and the second version see it, by day and by night."""
+    """Pairs of the same frame as the first and the second version see it, by night and by day.
+
+    Triton keeps the last good version loaded beside the served one; both are asked past the front, which routes to
+    the served one alone.
+    """
     import cv2
 
     from its_platform.cameras import get_camera
+    from its_platform.detections import Detections
     from its_platform.frames.pictures import draw_boxes
     from its_platform.frames.sources import read_frames
+    from its_platform.model.letterbox import letterbox, to_picture
     from its_platform.serving.client import DetectorClient
+    from its_platform.serving.repository import route_of
 
+    routes = [route_of(demo.stores.registry.get(release.model_name, release.version)) for release in releases]
     pairs: list[list[dict[str, str]]] = []
     async with DetectorClient(demo.settings) as client:
         for purpose, light in (("live night again", "night and fog"), ("live day", "day")):
             since, until = segment_times(demo, purpose)
             camera = get_camera(demo.stores, demo.scale.views[0])
             frame = _busiest(read_frames(camera, demo.settings, since, _early(since, until)))
+            height, width = frame.image.shape[:2]
             pair: list[dict[str, str]] = []
-            for release in releases:
-                answer = await client.detect(
-                    frame.image,
-                    camera_id=frame.camera_id,
-                    captured_at=frame.captured_at,
-                    version=release.version,
-                    purpose="report",
-                )
-                found = answer.detections[0].above(SHOWN_CONFIDENCE)
+            for route in routes:
+                square, fit = letterbox(frame.image, route.image_size)
+                rows = await client.infer_detector(route.model, route.version, square)
+                found = Detections.from_rows(rows[0]).above(SHOWN_CONFIDENCE)
                 boxes = [
-                    (float(x1), float(y1), float(x2), float(y2), f"{demo.settings.classes[c]} {p:.2f}")
-                    for (x1, y1, x2, y2), c, p in zip(found.boxes, found.class_id, found.confidence, strict=True)
+                    (float(x1), float(y1), float(x2), float(y2), f"{route.classes[c]} {p:.2f}")
+                    for (x1, y1, x2, y2), c, p in zip(
+                        to_picture(found.boxes, fit, height, width), found.class_id, found.confidence, strict=True
+                    )
                 ]
-                drawn = draw_boxes(frame.image, boxes)
-                _, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-                caption = f"{light}, version {release.version}: {len(boxes)} objects"
+                _, png = cv2.imencode(".png", cv2.cvtColor(draw_boxes(frame.image, boxes), cv2.COLOR_RGB2BGR))
+                caption = f"{light}, version {route.version}: {len(boxes)} objects"
                 pair.append({"png": base64.b64encode(png.tobytes()).decode(), "caption": caption})
             pairs.append(pair)
     return pairs

@@ -87,6 +87,10 @@ def ingest(
     camera = get_camera(stores, camera_id)
     reach = _reach(camera, stores)
     problems: list[str] = []
+    is_whole = since is None and until is None and reach is not None
+    if is_whole and camera.address.kind == "sim" and (mark := _marked(stores, camera_id)) is not None:
+        # Simulated time only goes on: what lies before the last whole ingest need not be rendered again.
+        since = datetime.fromisoformat(mark)
     keeper = _Keeper(stores, camera, since)
     task = f"ingest {camera_id}"
     try:
@@ -98,7 +102,7 @@ def ingest(
         keeper.close()
     if camera.address.kind == "folder":
         keeper.tally.rejected += len(problems)
-    if since is None and until is None and reach is not None:
+    if is_whole and reach is not None:
         _mark(stores, camera_id, reach)
     return keeper.result(problems)
 
@@ -297,12 +301,14 @@ def _mark(stores: Stores, camera_id: str, reach: str) -> None:
 
 def has_new_footage(stores: Stores, camera_id: str) -> bool:
     """Whether the camera's footage reaches further than its last whole ingest. Raises `NotFound`."""
+    reach = _reach(get_camera(stores, camera_id), stores)
+    return reach is not None and _marked(stores, camera_id) != reach
+
+
+def _marked(stores: Stores, camera_id: str) -> str | None:
+    """How far the camera reached when it was last taken in as a whole."""
     from its_platform.stores.schema import IngestMark
 
-    camera = get_camera(stores, camera_id)
-    reach = _reach(camera, stores)
-    if reach is None:
-        return False
     with stores.database.session() as session:
         row = session.get(IngestMark, camera_id)
-        return row is None or row.mark != reach
+        return None if row is None else row.mark
