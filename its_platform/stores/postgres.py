@@ -29,7 +29,7 @@ from its_platform.settings import Settings
 SOCKET = ".s.PGSQL.5432"
 # sun_path holds 108 bytes; the terminating zero and PostgreSQL's own ".lock" leave this much for folder and name.
 _LONGEST_SOCKET_PATH = 100
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 180
 # What a server says that comes up beside the remains of a killed one.
 _PASSING = ("shared memory block", 'lock file "postmaster.pid" already exists')
 # The server is lent to one checkout: small shared buffers, and connections enough for Dagster's processes and MLflow.
@@ -225,7 +225,7 @@ def _create_cluster(data: Path, programs: Path, user: str | None) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     fresh = data / "unfinished"
     command = [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", fresh]
-    done = _call(command, user, timeout_s=180)
+    done = _call(command, user, timeout_s=600)
     if done.returncode != 0:
         raise ServerUnavailable(f"PostgreSQL's data folder could not be made: {_last_words(done.stderr)}")
     data.chmod(0o700)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from its_platform import processes
-from its_platform.errors import BadInput
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.processes import process_environment
 from its_platform.settings import Settings
 from its_platform.stack import is_up, part_named, part_status, restart_part, stack_status, start_stack, stop_stack
 from its_platform.stores.postgres import is_running, server_process
@@ -62,9 +65,11 @@ def test_a_port_that_is_taken_is_one_clear_line_and_nothing_stays_up(stack: Sett
 def test_a_part_that_dies_at_its_start_takes_the_others_down_again(
     stack: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_WORKERS", "none")
-    with pytest.raises(Exception, match="MLflow"):
-        start_stack(stack, ["mlflow", "evidently"])
+    words = [sys.executable, "-c", "raise SystemExit('Error: no such option')"]
+    broken = replace(part_named("evidently"), command=lambda settings: (words, process_environment(settings)))
+    monkeypatch.setattr("its_platform.stack.PARTS", (part_named("mlflow"), broken))
+    with pytest.raises(ServerUnavailable, match="Evidently ended while it started: Error: no such option"):
+        start_stack(stack)
     assert not is_up(stack)
     assert not is_running(stack), "the database that came up for it goes too"
 

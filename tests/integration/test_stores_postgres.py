@@ -25,7 +25,7 @@ from its_platform.stores.postgres import (
     stop_postgres,
 )
 
-pytestmark = [pytest.mark.services, pytest.mark.slow]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ASK = """
 import sys

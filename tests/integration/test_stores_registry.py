@@ -11,7 +11,7 @@ from its_platform.settings import load_settings
 from its_platform.stores import Registry
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, VersionFacts, folder_digest
 
-pytestmark = [pytest.mark.services, pytest.mark.slow]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 FACTS = VersionFacts("v1", "yolo", 320, ["car", "bus"], {"car": 0.3}, {"git_commit": "abc"})
 

@@ -20,7 +20,7 @@ from its_platform.stores.versions import (
     repository,
 )
 
-pytestmark = [pytest.mark.services, pytest.mark.slow]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 FILES = {"manifest.parquet": bytes(range(256)), "labels/a.json": b"{}", "empty.txt": b""}
 
