@@ -17,6 +17,7 @@ from its_platform.detections import Detections
 from its_platform.frames import load_image
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, rename_classes
 from its_platform.labels.store import add_labels
+from its_platform.offline import prepare_ultralytics
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
 
@@ -72,6 +73,7 @@ def _mapped(entry: FrameLabels, mapping: Mapping[str, str]) -> FrameLabels:
 
 def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[str, ...]]:
     """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU."""
+    prepare_ultralytics()
     from ultralytics import YOLO
 
     model: Any = YOLO(str(weights), task="detect")

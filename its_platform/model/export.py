@@ -160,7 +160,7 @@ def own_detections(weights: Path, squares: npt.NDArray[np.uint8], iou: float) ->
 
 def inference_network(weights: Path) -> tuple[Any, str, tuple[str, ...]]:
     """The network fused for inference on the CPU in FP32, the kind of its head, its class names."""
-    from its_platform.model.offline import prepare_ultralytics
+    from its_platform.offline import prepare_ultralytics
 
     prepare_ultralytics()
     import torch

@@ -17,7 +17,7 @@ from its_platform.model.export import (
     parity,
     read_detector,
 )
-from its_platform.model.offline import prepare_ultralytics
+from its_platform.offline import prepare_ultralytics
 from its_platform.settings import load_settings
 
 SIZE = 64
