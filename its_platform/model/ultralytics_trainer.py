@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,22 @@ import yaml
 
 from its_platform.errors import BadInput
 from its_platform.model.export import DetectorFile, ParityResult, export_detector, parity
-from its_platform.model.offline import prepare_ultralytics
 from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan
+from its_platform.offline import prepare_ultralytics
 from its_platform.telemetry import Progress
 
+# Other words for the same thing in the weights that a training may start from, the likeliest first.
+OTHER_WORDS = {
+    "bike": ("motorcycle", "bicycle"),
+    "cyclist": ("bicycle",),
+    "lorry": ("truck",),
+    "motorbike": ("motorcycle",),
+    "motorcycle": ("motorbike",),
+    "pedestrian": ("person",),
+    "person": ("pedestrian",),
+    "van": ("car",),
+    "vehicle": ("car",),
+}
 SHORT_EPOCHS = 10  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
 
 
@@ -178,12 +190,15 @@ def _make_trainer(overrides: dict[str, Any], precision: str) -> Any:
 
     class OfflineTrainer(DetectionTrainer):
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-            if precision != "bf16" or self.device.type != "cpu":
-                return super().get_model(cfg, weights, verbose)
-            model = CpuBf16Model(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=verbose and RANK == -1)
+            is_bf16 = precision == "bf16" and self.device.type == "cpu"
+            network = CpuBf16Model if is_bf16 else DetectionModel
+            model = network(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=verbose and RANK == -1)
+            # Loading carries a class over by its name, or by its number where the network has no names yet.
+            model.names = self.data["names"]
             if weights:
+                weights.names = names_to_carry_over(weights.names, self.data["names"].values())
                 model.load(weights)
-            return model.to(memory_format=torch.channels_last)
+            return model.to(memory_format=torch.channels_last) if is_bf16 else model
 
         def final_eval(self) -> None:
             """No last validation: the exported file is judged instead, on frames that took no part."""
@@ -197,6 +212,22 @@ def rate_factor(batch: int, batches: int) -> float:
     if batch < warm:
         return (batch + 1) / (warm + 1)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (batch - warm) / max(1, batches - warm)))
+
+
+def names_to_carry_over(known: Mapping[int, str], wanted: Iterable[str]) -> dict[int, str]:
+    """The class names of base weights, with those that have another word among the wanted ones called by it.
+
+    So what the weights know of a `person` is where a `pedestrian` begins. A wanted name that they have stays theirs.
+    """
+    names = dict(known)
+    held = {name.strip().lower(): number for number, name in names.items()}
+    asked = {name.strip().lower(): name for name in wanted}
+    for plain, name in asked.items():
+        for other in OTHER_WORDS.get(plain, ()) if plain not in held else ():
+            if other in held and other not in asked:
+                names[held.pop(other)] = name
+                break
+    return names
 
 
 def _as_floats(value: Any) -> Any:
