@@ -35,6 +35,9 @@ _NO_SUCH_DATABASE = "3D000"
 # One engine a process and address: stores are opened freely, connections are not.
 _engines: dict[tuple[str, int], Engine] = {}
 _engines_guard = threading.Lock()
+# Those whose tables this process has looked at.
+_migrated: set[tuple[str, int]] = set()
+_migrated_guard = threading.Lock()
 
 
 def database_url(settings: Settings, name: DatabaseName | str) -> str:
@@ -84,8 +87,16 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """Shared by all users of this process; made anew after a fork."""
-        return _engine(self.settings, "its")
+        """Shared by all users of this process; made anew after a fork.
+
+        Embedded, its first use brings the tables to this version of the code; a server of somebody else's waits for
+        `its up`. Raises `ServerUnavailable`.
+        """
+        engine = _engine(self.settings, "its")
+        if self.settings.database_url is None:
+            with _translated(self.settings):
+                _migrate_once(engine)
+        return engine
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -206,12 +217,30 @@ def migrate(engine: Engine) -> None:
             connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _lock_key("migrate its")})
 
 
+def _migrate_once(engine: Engine) -> None:
+    """Migrate unless this process has already looked, or the tables are those of the newest step."""
+    key = (engine.url.render_as_string(hide_password=False), os.getpid())
+    with _migrated_guard:
+        if key in _migrated:
+            return
+        with engine.connect() as connection:
+            is_there = connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is not None
+            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars() if is_there else ()
+            # Alembic takes a quarter of a second to import and would say the same: steps are numbered files.
+            is_newest = set(found) == {max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]}
+        if not is_newest:
+            migrate(engine)
+        _migrated.add(key)
+
+
 def dispose_engines() -> None:
     """Close every pooled connection of this process, as a stop of the server and the tests want it."""
     with _engines_guard:
         for engine in _engines.values():
             engine.dispose()
         _engines.clear()
+    with _migrated_guard:
+        _migrated.clear()
 
 
 def _engine(settings: Settings, name: str) -> Engine:

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from its_platform.settings import Settings, load_settings
+from its_platform.stores import open_stores
 from its_platform.stores.database import Database, dispose_engines
 from its_platform.stores.postgres import (
     SOCKET,
@@ -24,6 +25,7 @@ from its_platform.stores.postgres import (
     start_postgres,
     stop_postgres,
 )
+from its_platform.stores.schema import CameraRow
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -120,3 +122,24 @@ def test_a_deep_home_gets_a_short_socket_that_goes_with_the_server(tmp_path: Pat
         dispose_engines()
         stop_postgres(settings)
     assert not socket_folder(settings).exists()
+
+
+def test_the_first_use_makes_the_tables_and_a_later_one_finds_them(home: Settings) -> None:
+    stores = open_stores(home)
+    with stores.database.session() as session:
+        assert session.get(CameraRow, "north") is None
+        session.add(CameraRow(camera_id="north", source="sim://junction"))
+    dispose_engines()
+    with stores.database.session() as session:
+        assert session.get(CameraRow, "north") is not None
+
+
+def test_tables_of_an_older_version_are_brought_up_by_the_first_use(home: Settings) -> None:
+    with Database(home).engine.begin() as connection:
+        newest = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    dispose_engines()
+    with Database(home).engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one() == newest
+        assert connection.execute(sa.text("SELECT count(*) FROM cameras")).scalar_one() == 0
