@@ -7,10 +7,12 @@ so that a demo that was killed goes on where it stopped and nothing is there twi
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from its_platform.demo.dagster_page import Run, runs_of, why_failed
@@ -34,23 +36,33 @@ class DemoFailed(PermanentError):
 
 @dataclass
 class Demo:
-    """What the steps share. `timeline` collects (name, started, seconds) of the steps that are done."""
+    """What the steps share. `seconds` holds what each step took, over all starts of a demo that was stopped."""
 
     settings: Settings
     scale: Scale
     stores: Stores
     progress: Progress
     on_step: Callable[[str], None]
-    started: float = field(default_factory=time.time)
-    steps: list[tuple[str, float, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self._kept.exists():
+            self.seconds.update(json.loads(self._kept.read_text("utf-8")))
+
+    @property
+    def _kept(self) -> Path:
+        return self.settings.home / "demo" / "seconds.json"
 
     def step(self, name: str, work: Callable[[], None]) -> None:
+        """Do a step, tell that it began, and add what it took to what earlier starts spent on it."""
         self.on_step(name)
-        began = time.time()
+        began = time.monotonic()
         self.progress(name, 0, None, "")
         work()
-        self.steps.append((name, began, time.time() - began))
-        self.progress(name, 1, 1, f"{time.time() - began:.1f} s")
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        self._kept.write_text(json.dumps(self.seconds), "utf-8")
+        self.progress(name, 1, 1, f"{self.seconds[name]:.1f} s")
 
 
 def segment_times(demo: Demo, purpose: str) -> tuple[datetime, datetime]:
@@ -189,8 +201,6 @@ def feed_live(demo: Demo, purpose: str, version: int) -> DriftReport:
 
 def spooled(settings: Settings) -> set[tuple[str, datetime]]:
     """Camera and capture time of the live rows that still lie in the front's spool."""
-    import json
-
     rows: set[tuple[str, datetime]] = set()
     for file in settings.spool.glob("*.jsonl"):
         for line in file.read_text("utf-8").splitlines():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +66,8 @@ def summarise(demo: Demo, first: Release, second: Release, reports: dict[str, Dr
         "served_versions": asyncio.run(_served(demo)),
         "golden": newest.golden,
         "duplicates": duplicates(demo),
-        "stages": [{"name": name, "s": round(seconds, 2)} for name, _, seconds in demo.steps],
-        "seconds": round(time.time() - demo.started, 1),
+        "stages": [{"name": name, "s": round(seconds, 2)} for name, seconds in demo.seconds.items()],
+        "seconds": round(sum(demo.seconds.values()), 1),
     }
 
 

@@ -33,7 +33,7 @@ def screens_of(settings: Settings) -> list[Screen]:
     mlflow = f"http://{settings.host}:{settings.ports.mlflow}"
     evidently = f"http://{settings.host}:{settings.ports.evidently}"
     return [
-        Screen("dagster-assets", f"{dagster}/asset-groups", ("drift_report", "production_release", "raw_frames")),
+        Screen("dagster-assets", f"{dagster}/asset-groups", ("Global asset lineage", "monitoring", "release")),
         Screen("dagster-candidate", f"{dagster}/assets/candidate_model", ("candidate_model", "by slice")),
         Screen("dagster-drift", f"{dagster}/assets/drift_report", ("drift_report", "verdict")),
         Screen("dagster-gates", f"{dagster}/assets/staged_release?view=checks", ("gates_are_passed",)),
@@ -64,7 +64,7 @@ def shoot(settings: Settings, folder: Path) -> dict[str, list[str]]:
             absent = []
             for text in screen.texts:
                 try:
-                    page.get_by_text(text).first.wait_for(state="attached", timeout=30_000)
+                    page.get_by_text(text).first.wait_for(state="attached", timeout=15_000)
                 except Late:
                     absent.append(text)
             page.wait_for_timeout(1_500)  # pictures inside the page are drawn after its text
