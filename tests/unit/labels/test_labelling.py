@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import pytest
 
 from its_platform.errors import BadInput
-from its_platform.labels import Box, FrameLabels
+from its_platform.labels import Box, FrameLabels, auto
 from its_platform.labels.labelling import box_faults, clip, read_mapping, rename_classes
 
 GOOD = Box("car", 10, 10, 30, 20, "human", "reviewed")
@@ -80,3 +81,19 @@ def test_a_mapping_is_old_equals_new() -> None:
     assert read_mapping(["vehicle=car", " van = truck"]) == {"vehicle": "car", "van": "truck"}
     with pytest.raises(BadInput, match="vehicle"):
         read_mapping(["vehicle"])
+
+
+def test_a_detector_is_loaded_after_ultralytics_was_told_to_stay_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Told(Exception):
+        pass
+
+    def prepare() -> None:
+        raise Told
+
+    monkeypatch.setattr(auto, "prepare_ultralytics", prepare)
+    # Importing it would raise another error.
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(Told):
+        auto.ultralytics_detector("weights.pt")
