@@ -82,8 +82,7 @@ bench: install  ## measure, and fail where a floor fails
 
 screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
 	@$(BIN)/its up
-	@ITS_SCREENS_HOME=$${ITS_HOME:-.its} $(BIN)/python -m pytest tests/e2e/test_screens.py
-	@echo "pictures: $${ITS_HOME:-.its}/screens"
+	@PYTHONPATH=tests $(BIN)/python -m e2e.screens
 
 docs: install .venv/.dev  ## write the page of the settings, and check that the documents name every command
 	@$(BIN)/python -m its_platform.settings_page > docs/settings.md

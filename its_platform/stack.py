@@ -114,6 +114,9 @@ def start_stack(
                     started.append(part)
                     _spawn(settings, part)
                 _wait_healthy(settings, part)
+            if any(part.name == "dagster" for part in missing):
+                # Its page would ask every newcomer for an address to send news to.
+                dagster_query(settings, "mutation { setNuxSeen }")
             progress("servers", total, total, "all answer")
         except BaseException:
             # An interrupt too: half a stack is worse than none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from its_platform.demo.run import Demo, segment_times
 
 if TYPE_CHECKING:
+    from its_platform.frames.frame import Frame
     from its_platform.release import Release
 
 SHOWN_CONFIDENCE = 0.25
@@ -74,7 +76,7 @@ async def _pictures(demo: Demo, releases: tuple[Release, Release]) -> list[list[
         for purpose, light in (("live night again", "night and fog"), ("live day", "day")):
             since, until = segment_times(demo, purpose)
             camera = get_camera(demo.stores, demo.scale.views[0])
-            frame = _busiest(read_frames(camera, demo.settings, since, _early(since, until)))
+            frame = _busiest(demo, read_frames(camera, demo.settings, since, _early(since, until)))
             height, width = frame.image.shape[:2]
             pair: list[dict[str, str]] = []
             for route in routes:
@@ -98,11 +100,11 @@ def _early(since: datetime, until: datetime) -> datetime:
     return since + (until - since) / 4
 
 
-def _busiest(frames: Any) -> Any:
-    """The frame with the most edges: most to see."""
-    import cv2
+def _busiest(demo: Demo, frames: Iterable[Frame]) -> Frame:
+    """The frame with the most objects in it, as the simulated world knows them."""
+    from its_platform.simulation import truth_at
 
-    return max(frames, key=lambda frame: float(cv2.Laplacian(frame.image, cv2.CV_32F).var()))
+    return max(frames, key=lambda frame: len(truth_at(demo.settings, frame.camera_id, frame.captured_at)))
 
 
 def _drift_chart(summary: dict[str, Any]) -> str:

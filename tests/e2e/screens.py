@@ -1,12 +1,16 @@
-"""Drives headless Chromium over the pages that `its up` serves, checks what they say, and saves pictures of them."""
+"""Drives headless Chromium over the pages that `its up` serves, checks what they say, and saves pictures of them.
+
+Run as a program (`make screens`), it does so for the home folder in force.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from its_platform.settings import Settings
+from its_platform.settings import Settings, load_settings
 
 QUIET = (
     "--no-sandbox",
@@ -72,3 +76,18 @@ def shoot(settings: Settings, folder: Path) -> dict[str, list[str]]:
             missing[screen.name] = absent
         browser.close()
     return missing
+
+
+def main() -> int:
+    """Exit code 1 where a page lacks a text that it has to show."""
+    settings = load_settings()
+    folder = settings.home / "screens"
+    missing = {name: texts for name, texts in shoot(settings, folder).items() if texts}
+    for name, texts in missing.items():
+        sys.stderr.write(f"{name} does not show {', '.join(texts)}\n")
+    sys.stdout.write(f"pictures: {folder}\n")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
