@@ -234,6 +234,8 @@ def _split(names: str | None) -> tuple[str, ...]:
 
 def _report(result: LabelResult, json: bool) -> None:
     facts = {"added": result.added, "unchanged": result.unchanged, "refused": len(result.refused)}
+    from its_platform.labels.matching import NO_FRAME
+
     if json:
         emit({**facts, "refused": result.refused}, True)
     else:
@@ -242,5 +244,7 @@ def _report(result: LabelResult, json: bool) -> None:
             say(f"kept out: {refusal}")
         if len(result.refused) > SHOWN_REFUSALS:
             say(f"and {len(result.refused) - SHOWN_REFUSALS} more; --json lists them all.")
+        if result.refused and all(refusal.reason == NO_FRAME for refusal in result.refused):
+            say("The pictures of these labels are not stored: is it this --camera, and was `its frames ingest` run?")
     if result.refused:
         raise typer.Exit(1)

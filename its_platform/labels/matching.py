@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+NO_FRAME = "there is no such frame"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class FrameLookup:
         found = self._by_stem.get(stem, [])
         if len(found) == 1:
             return found[0]
-        return f"{len(found)} frames have this file name" if found else "there is no such frame"
+        return f"{len(found)} frames have this file name" if found else NO_FRAME
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:

@@ -300,4 +300,4 @@ def _problem(error: Any, address: str) -> ServerUnavailable | ModelRefused:
         return ServerUnavailable(f"Triton at {address} did not answer.", HINT)
     if "not healthy" in message or "Stub process" in message:
         return ServerUnavailable(f"An instance in Triton has died: {message}", HINT)
-    return ModelRefused(f"Triton refused: {message}", "See `its serving status` for what is served.")
+    return ModelRefused(f"Triton refused: {message.rstrip('.')}.", "See `its serving status` for what is served.")
