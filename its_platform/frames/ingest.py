@@ -92,7 +92,7 @@ def ingest(
         # Simulated time only goes on: what lies before the last whole ingest need not be rendered again.
         since = datetime.fromisoformat(mark)
     keeper = _Keeper(stores, camera, since)
-    task = f"ingest {camera_id}"
+    task, seen = f"ingest {camera_id}", 0
     try:
         for seen, frame in enumerate(read_frames(camera, stores.settings, since, until, problems), 1):
             keeper.take(frame)
@@ -100,6 +100,8 @@ def ingest(
     finally:
         # What was read before an error or an interruption is whole and stays.
         keeper.close()
+    # How many there are is known only now; a bar whose total is never named counts its time on and on.
+    progress(task, seen, seen, f"{keeper.kept_now} new")
     if camera.address.kind == "folder":
         keeper.tally.rejected += len(problems)
     if is_whole and reach is not None:
