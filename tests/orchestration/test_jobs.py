@@ -1,0 +1,385 @@
+"""What Dagster does with the stages' answers: where a job stops, what is tried again, what each sensor asks for.
+
+The stages themselves are replaced; jobs and sensors are the real ones on an ephemeral instance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from its_platform.definitions import build_defs
+from its_platform.errors import BadInput, PermanentError, ServerUnavailable
+from its_platform.frames.expectations import CheckResult
+from its_platform.resources import StoresResource, told_to_dagster
+from its_platform.settings import Settings, load_settings
+from sensors.drift import drift_sensor
+from sensors.footage import footage_sensor
+from sensors.predictions import predictions_sensor
+from sensors.registry import registry_sensor
+
+STOPPED = dg.DefaultSensorStatus.STOPPED
+SOUND = CheckResult(passed=True, failures=[], statistics={})
+INTERVAL_S = 30
+
+
+class FakeStores(StoresResource):
+    """Hands out the settings alone; no stage that is not replaced gets further with them."""
+
+    def open(self) -> Any:
+        return SimpleNamespace(settings=load_settings(home=self.home) if self.home else load_settings())
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def defs(settings: Settings) -> dg.Definitions:
+    return build_defs({"stores": FakeStores(home=str(settings.home))})
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Every function that `learn` calls, replaced by one that notes its name; `answers` changes what they say."""
+    called: list[str] = []
+    answers: dict[str, Callable[..., Any]] = {}
+
+    def replace(where: str, answer: Any) -> None:
+        name = where.rsplit(".", 1)[1]
+
+        def stage(*args: Any, **kwargs: Any) -> Any:
+            called.append(name)
+            return answers[name](*args, **kwargs) if name in answers else answer
+
+        monkeypatch.setattr(where, stage)
+
+    version = SimpleNamespace(name="v1", digest="d", golden=1, counts={"train": 10}, boxes={"train": 20})
+    model = SimpleNamespace(version=7, dataset_version="v1", digest="d")
+    candidate = SimpleNamespace(model_version=model, run_id="r", evaluation=SimpleNamespace(slices=[]))
+    release = SimpleNamespace(version=7, digest="d", endpoint="127.0.0.1:1", since=datetime(2026, 5, 1, tzinfo=UTC))
+    for where, answer in {
+        "its_platform.labels.review.unlabelled_frames": [],
+        "its_platform.labels.review.review_simulated": SimpleNamespace(added=0, refused=[]),
+        "its_platform.labels.pictures.labelled_sheet": None,
+        "its_platform.labels.expectations.check_labels": SOUND,
+        "its_platform.dataset.build_dataset": version,
+        "its_platform.dataset.pictures.summary": b"",
+        "its_platform.dataset.pictures.sample_sheet": b"",
+        "its_platform.dataset.expectations.check_dataset": SOUND,
+        "its_platform.model.train.train_candidate": candidate,
+        "its_platform.model.pictures.curves": b"",
+        "its_platform.model.pictures.sample_predictions": b"",
+        "its_platform.release.stage": None,
+        "its_platform.release.served": release,
+        "its_platform.release.judge_candidate": [],
+        "its_platform.release.waived_gates": [],
+        "its_platform.release.gates_markdown": "",
+        "its_platform.release.is_passed": True,
+        "its_platform.release.promote": None,
+        "its_platform.monitoring.reference.record_reference": 12,
+    }.items():
+        replace(where, answer)
+    for stage in ("labels", "dataset", "model", "release", "monitoring"):
+        monkeypatch.setattr(f"assets.{stage}.told_to_dagster", partial(told_to_dagster, wait_s=0.0))
+    return SimpleNamespace(called=called, answers=answers)
+
+
+def learn(defs: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def("learn").execute_in_process(instance=instance, raise_on_error=False)
+
+
+def raising(error: Exception, times: int = 100) -> Callable[..., Any]:
+    """A stage that fails so many times and has nothing to say afterwards."""
+    left = [error] * times
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        if left:
+            raise left.pop()
+
+    return fail
+
+
+def retries_of(result: dg.ExecuteInProcessResult, step: str) -> int:
+    return sum(
+        event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY and event.step_key == step
+        for event in result.all_events
+    )
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
+    return [event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key]
+
+
+def test_a_training_whose_checks_and_gates_pass_ends_in_production(defs, instance, stages):
+    result = learn(defs, instance)
+    assert result.success
+    assert materialized(result) == [
+        "reviewed_labels",
+        "dataset_version",
+        "candidate_model",
+        "staged_release",
+        "production_release",
+        "reference_predictions",
+    ]
+
+
+def test_labels_that_fail_their_check_make_no_dataset(defs, instance, stages):
+    stages.answers["check_labels"] = lambda *_: CheckResult(False, ["a box outside its picture"], {})
+    assert not learn(defs, instance).success
+    assert "build_dataset" not in stages.called
+
+
+def test_a_dataset_that_fails_its_check_is_not_trained_on(defs, instance, stages):
+    stages.answers["check_dataset"] = lambda *_: CheckResult(False, ["a frame in two splits"], {})
+    result = learn(defs, instance)
+    assert not result.success
+    assert materialized(result) == ["reviewed_labels", "dataset_version"]
+    assert "train_candidate" not in stages.called
+    (check,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "dataset_is_sound"]
+    assert not check.passed
+    assert check.description == "a frame in two splits"
+
+
+def test_a_candidate_that_fails_a_gate_is_staged_and_never_promoted(defs, instance, stages):
+    stages.answers["is_passed"] = lambda *_: False
+    result = learn(defs, instance)
+    assert not result.success
+    assert "staged_release" in materialized(result)
+    assert "promote" not in stages.called
+    assert "record_reference" not in stages.called
+
+
+def test_a_promotion_that_did_not_reach_triton_fails_the_run(defs, instance, stages):
+    release = SimpleNamespace(version=7, digest="d", endpoint="", since=None)
+    stages.answers["served"] = lambda _, stage: release if stage == "staging" else None
+    result = learn(defs, instance)
+    assert not result.success
+    assert "promote" in stages.called
+    assert "production_release" not in materialized(result)
+
+
+def test_a_transient_error_is_tried_again_and_the_run_goes_on(defs, instance, stages):
+    stages.answers["stage"] = raising(ServerUnavailable("Triton does not answer."), times=2)
+    result = learn(defs, instance)
+    assert result.success
+    assert retries_of(result, "staged_release") == 2
+
+
+def test_a_transient_error_that_stays_is_given_up_after_three_retries(defs, instance, stages):
+    stages.answers["stage"] = raising(ServerUnavailable("Triton does not answer."))
+    result = learn(defs, instance)
+    assert not result.success
+    assert retries_of(result, "staged_release") == 3
+
+
+def test_a_permanent_error_fails_at_once_and_says_what_to_do(defs, instance, stages):
+    stages.answers["train_candidate"] = raising(PermanentError("The weights cannot be read.", "Name others."))
+    result = learn(defs, instance)
+    assert not result.success
+    assert stages.called.count("train_candidate") == 1
+    assert retries_of(result, "candidate_model") == 0
+    failure = next(event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE)
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    assert data.description is not None
+    assert "The weights cannot be read." in data.description
+    assert data.metadata["what to do"].value == "Name others."
+
+
+def test_one_broken_camera_does_not_keep_the_others_footage_out(defs, instance, monkeypatch):
+    taken = []
+
+    def ingest(_: object, name: str, *rest: object, **named: object) -> SimpleNamespace:
+        if name == "broken":
+            raise BadInput("broken: no such file.")
+        taken.append(name)
+        return SimpleNamespace(camera_id=name, added=1, duplicates=0, rejected=0)
+
+    cameras = [SimpleNamespace(camera_id=name, enabled=name != "off") for name in ("broken", "north", "off")]
+    monkeypatch.setattr("its_platform.cameras.list_cameras", lambda _: cameras)
+    monkeypatch.setattr("its_platform.frames.ingest.ingest", ingest)
+    monkeypatch.setattr("its_platform.frames.pictures.latest_frames_sheet", lambda *_: None)
+    result = defs.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
+    assert taken == ["north"]
+    assert not result.success
+    assert retries_of(result, "raw_frames") == 0
+
+
+# ---- sensors
+
+
+@pytest.fixture
+def look(instance: dg.DagsterInstance, settings: Settings) -> Callable[..., dg.SensorResult]:
+    """Evaluate a sensor once, as Dagster's daemon does."""
+
+    def evaluate(make: Callable[..., dg.SensorDefinition], cursor: str | None = None) -> dg.SensorResult:
+        stores = FakeStores(home=str(settings.home))
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"stores": stores})
+        result = make(INTERVAL_S, STOPPED)(context)
+        assert isinstance(result, dg.SensorResult)
+        return result
+
+    return evaluate
+
+
+def said(result: dg.SensorResult) -> str:
+    assert not result.run_requests
+    assert result.skip_reason is not None
+    return str(getattr(result.skip_reason, "skip_message", result.skip_reason))
+
+
+def requested(result: dg.SensorResult) -> dg.RunRequest:
+    assert result.run_requests is not None
+    (request,) = result.run_requests
+    return request
+
+
+def add_run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus) -> None:
+    instance.create_run_for_job(defs.resolve_job_def(job), status=status)
+
+
+@pytest.mark.parametrize(
+    ("make", "job", "reason"),
+    [
+        (footage_sensor, "ingest", "An ingest is under way."),
+        (predictions_sensor, "watch", "Predictions are being collected."),
+        (drift_sensor, "learn", "A training is under way."),
+        (registry_sensor, "learn", "A release is under way."),
+        (registry_sensor, "reconcile", "A release is under way."),
+    ],
+)
+def test_a_sensor_waits_for_the_run_that_is_under_way(look, defs, instance, make, job, reason):
+    add_run(defs, instance, job, dg.DagsterRunStatus.STARTED)
+    assert said(look(make)) == reason
+
+
+@pytest.fixture
+def footage(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | Exception]:
+    """Cameras, and whether each has new footage or what is wrong with it."""
+    cameras: dict[str, bool | Exception] = {"north": True, "south": False}
+
+    def has_new(_: object, name: str) -> bool:
+        answer = cameras[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    listed = [SimpleNamespace(camera_id=name, enabled=True) for name in cameras]
+    listed.append(SimpleNamespace(camera_id="disabled", enabled=False))
+    monkeypatch.setattr("its_platform.cameras.list_cameras", lambda _: listed)
+    monkeypatch.setattr("its_platform.frames.ingest.has_new_footage", has_new)
+    return cameras
+
+
+def test_new_footage_starts_the_ingest_of_its_camera_alone(look, footage):
+    assert requested(look(footage_sensor)).run_config == {"ops": {"raw_frames": {"config": {"cameras": ["north"]}}}}
+
+
+def test_nothing_new_is_said_with_the_cameras_that_cannot_be_read(look, footage):
+    footage.update(north=False, south=BadInput("no such file."))
+    result = look(footage_sensor)
+    assert said(result) == "No new footage of 2 cameras. south: no such file."
+    assert result.cursor == ""
+
+
+def test_footage_whose_ingest_failed_is_left_alone_for_a_pause(look, footage, defs, instance):
+    first = look(footage_sensor)
+    add_run(defs, instance, "ingest", dg.DagsterRunStatus.FAILURE)
+    assert said(look(footage_sensor, first.cursor)).startswith("Tried 1 times: north. Again at ")
+    tried = json.loads(first.cursor)
+    earlier = datetime.now(UTC) - timedelta(seconds=2 * INTERVAL_S + 1)
+    second = look(footage_sensor, json.dumps({**tried, "at": earlier.isoformat()}))
+    assert requested(second).tags["its/cameras"] == "north"
+    assert json.loads(second.cursor)["tries"] == 2
+
+
+def test_footage_that_goes_on_arriving_is_taken_in_without_a_pause(look, footage, defs, instance):
+    first = look(footage_sensor)
+    add_run(defs, instance, "ingest", dg.DagsterRunStatus.SUCCESS)
+    second = look(footage_sensor, first.cursor)
+    assert requested(second).tags["its/cameras"] == "north"
+    assert json.loads(second.cursor)["tries"] == 1
+
+
+def test_predictions_are_collected_when_there_are_enough(look, settings, monkeypatch):
+    needed = settings.drift.minimum_rows
+    monkeypatch.setattr("its_platform.monitoring.predictions.waiting_rows", lambda _: needed - 1)
+    assert said(look(predictions_sensor)) == f"{needed - 1} predictions wait; {needed} are needed."
+    monkeypatch.setattr("its_platform.monitoring.predictions.waiting_rows", lambda _: needed)
+    assert requested(look(predictions_sensor)).tags["its/waiting-rows"] == str(needed)
+
+
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """What the retraining decides, what is served, and which decisions were recorded."""
+    decision = SimpleNamespace(action="wait", reasons=("too soon",), window=None, key="k1")
+    state = SimpleNamespace(decision=decision, release=None, recorded=[])
+    model = SimpleNamespace(dataset_version="v3")
+    monkeypatch.setattr("its_platform.retraining.read_history", lambda _: None)
+    monkeypatch.setattr("its_platform.retraining.decide", lambda *_: decision)
+    monkeypatch.setattr("its_platform.retraining.record_decision", lambda _, one: state.recorded.append(one.action))
+    monkeypatch.setattr("its_platform.release.served", lambda *_: state.release)
+    registry = SimpleNamespace(get=lambda name, version: model)
+    monkeypatch.setattr("its_platform.stores.registry.Registry", lambda _: registry)
+    return state
+
+
+def test_a_decision_not_to_train_is_recorded_and_said(look, decided):
+    assert said(look(drift_sensor)) == "wait: too soon"
+    assert decided.recorded == ["wait"]
+
+
+def test_a_first_training_is_asked_for_once_by_the_decisions_key(look, decided):
+    decided.decision.action = "train_first"
+    request = requested(look(drift_sensor))
+    assert request.run_key == "k1"
+    assert request.run_config["ops"]["candidate_model"]["config"] == {}
+
+
+def test_a_retraining_extends_the_dataset_of_what_is_served(look, decided):
+    window = (datetime(2026, 5, 1, 20, tzinfo=UTC), datetime(2026, 5, 1, 21, tzinfo=UTC))
+    decided.decision.action, decided.decision.window = "retrain", window
+    decided.release = SimpleNamespace(model_name="traffic-detector", version=4)
+    config = requested(look(drift_sensor)).run_config["ops"]
+    assert config["candidate_model"]["config"] == {"base_version": 4}
+    assert config["dataset_version"]["config"]["previous"] == "v3"
+    assert config["dataset_version"]["config"]["window_since"] == window[0].isoformat()
+
+
+def stage_state(wished: int, served: int | None, in_the_way: str | None) -> SimpleNamespace:
+    return SimpleNamespace(stage="production", wished=wished, served=served, in_the_way=in_the_way)
+
+
+def test_an_alias_that_is_served_asks_for_nothing(look, monkeypatch):
+    monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(2, 2, None)])
+    assert said(look(registry_sensor)) == "What is served is what the aliases ask for."
+
+
+def test_an_alias_that_moved_is_reconciled_once(look, monkeypatch):
+    monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(3, 2, "not yet")])
+    first = look(registry_sensor)
+    assert requested(first).tags["its/changes"] == "production: version 3 is asked for, 2 is served"
+    assert said(look(registry_sensor, first.cursor)).startswith("Tried already, and not served")
+    monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(4, 2, "not yet")])
+    assert requested(look(registry_sensor, first.cursor)).tags["its/trigger"] == "registry"
+
+
+def test_a_few_predictions_are_collected_once_they_have_waited(look, settings, monkeypatch, tmp_path: Path):
+    settings.spool.mkdir(parents=True)
+    waiting = settings.spool / "predictions-a.jsonl"
+    waiting.write_text("{}\n")
+    monkeypatch.setattr("its_platform.monitoring.predictions.waiting_rows", lambda _: 1)
+    assert "1 predictions wait" in said(look(predictions_sensor))
+    monkeypatch.setattr("sensors.predictions.oldest_file_s", lambda _: 4.0 * settings.sensors.interval_s)
+    assert requested(look(predictions_sensor)).tags["its/waiting-rows"] == "1"
