@@ -19,7 +19,7 @@ def staged_release(context: dg.AssetExecutionContext, stores: StoresResource, ca
 
     with told_to_dagster():
         opened = stores.open()
-        stage(opened, candidate_model, by="dagster", why=f"candidate of run {context.run_id}", wait_s=LEASE_WAIT_S)
+        stage(opened, candidate_model, by="dagster", why=f"candidate of run {context.run.run_id}", wait_s=LEASE_WAIT_S)
         release = served(opened, "staging")
     if release is None or release.version != candidate_model:
         raise dg.Failure(f"Version {candidate_model} was staged but is not what Triton answers with.")
@@ -65,7 +65,7 @@ def production_release(
             staged_release,
             stage="production",
             by="dagster",
-            why=f"gates passed in run {context.run_id}",
+            why=f"gates passed in run {context.run.run_id}",
             wait_s=LEASE_WAIT_S,
         )
         release = served(opened, "production")

@@ -8,7 +8,7 @@ import dagster as dg
 from assets.jobs import ingest
 from its_platform.errors import PermanentError
 from its_platform.resources import StoresResource
-from sensors.runs import ONE_AT_A_TIME, is_active
+from sensors.runs import ONE_AT_A_TIME, has_succeeded, is_active
 
 LONGEST_PAUSE_S = 600.0
 
@@ -53,7 +53,9 @@ def footage_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Sensor
             if not new:
                 said = f"No new footage of {len(cameras)} cameras. {' '.join(troubled)}".strip()
                 return dg.SensorResult(skip_reason=said, cursor="")
-            before = json.loads(context.cursor or "{}")
+            # After an ingest that went well, what is new came in since: a camera that films on is never left to wait.
+            is_in_vain = not has_succeeded(context.instance, ingest.name)
+            before = json.loads(context.cursor or "{}") if is_in_vain else {}
             last = datetime.fromisoformat(before["at"]) if before else now
             tries = int(before.get("tries", 0)) if before.get("cameras") == new else 0
             due = next_try(new, before.get("cameras", []), tries, last, interval_s)

@@ -1,4 +1,4 @@
-"""What the sensors ask Dagster itself: whether a job's run is waiting or under way."""
+"""What the sensors ask Dagster itself: whether a job's run is under way, and how the latest ended."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ _ACTIVE = [
 def is_active(instance: dg.DagsterInstance, job: str) -> bool:
     """Whether a run of `job` is queued, starting or running."""
     return bool(instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_ACTIVE), limit=1))
+
+
+def has_succeeded(instance: dg.DagsterInstance, job: str) -> bool:
+    """Whether the latest run of `job` ended well; False where there was none."""
+    latest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    return bool(latest) and latest[0].dagster_run.status == dg.DagsterRunStatus.SUCCESS
