@@ -32,26 +32,26 @@ class _Group(BaseModel):
 class Ports(_Group):
     """TCP ports on 127.0.0.1."""
 
-    dagster: int = 3000
-    mlflow: int = 5000
-    evidently: int = 8080
-    triton_http: int = 8100
-    triton_grpc: int = 8101
-    triton_metrics: int = 8102
+    dagster: int = Field(3000, description="Dagster's page.")
+    mlflow: int = Field(5000, description="MLflow's page and its tracking server.")
+    evidently: int = Field(8080, description="Evidently's page of drift reports.")
+    triton_http: int = Field(8100, description="Triton's HTTP: readiness, loading and unloading.")
+    triton_grpc: int = Field(8101, description="Triton's gRPC, where frames are sent.")
+    triton_metrics: int = Field(8102, description="Triton's figures for Prometheus.")
 
 
 class FrameSettings(_Group):
     """How footage becomes frames."""
 
-    jpeg_quality: int = Field(92, ge=50, le=100)
+    jpeg_quality: int = Field(92, ge=50, le=100, description="For frames that do not come as a JPEG, or were changed.")
     frozen_difference: float = Field(
         0.35, ge=0, description="Mean grey-level change under which a picture counts as frozen."
     )
     duplicate_changed_share: float = Field(
         0.0003, ge=0, le=1, description="A frame is a duplicate when less of the picture than this changed."
     )
-    face_model: Path | None = None
-    plate_model: Path | None = None
+    face_model: Path | None = Field(None, description="YuNet detector of faces (ONNX), for cameras with privacy.")
+    plate_model: Path | None = Field(None, description="YOLO detector of number plates, for cameras with privacy.")
 
 
 class DatasetSettings(_Group):
@@ -62,28 +62,28 @@ class DatasetSettings(_Group):
     guard_frames: int = Field(1, ge=0, description="The same where only numbering is known.")
     block_frames: int = Field(10, ge=1, description="Block length where only numbering is known.")
     split_train: float = Field(0.6, gt=0, description="Share of the blocks; the four are taken relative to their sum.")
-    split_val: float = Field(0.15, ge=0)
-    split_test: float = Field(0.1, ge=0)
+    split_val: float = Field(0.15, ge=0, description="The same for val, by which a training picks its best epoch.")
+    split_test: float = Field(0.1, ge=0, description="The same for test, which only evaluates.")
     split_golden: float = Field(0.15, ge=0, description="Only where the golden set has not seen a camera's condition.")
     minimum_train_frames: int = Field(10, ge=1, description="Fewer frames in the training split fail the check.")
     minimum_judge_frames: int = Field(2, ge=1, description="The same for val and for golden.")
-    seed: int = 0
+    seed: int = Field(0, description="Which blocks go where; the same seed splits the same footage the same way.")
 
 
 class TrainingSettings(_Group):
     """How a detector is trained."""
 
-    family: Literal["yolo"] = "yolo"
-    weights: Path = STARTER_WEIGHTS
-    epochs: int = Field(4, ge=1)
-    image_size: int = Field(320, ge=32, multiple_of=32)
-    batch: int = Field(16, ge=1)
-    learning_rate: float = Field(0.001, gt=0)
-    freeze_layers: int = Field(0, ge=0)
+    family: Literal["yolo"] = Field("yolo", description="Kind of detector.")
+    weights: Path = Field(STARTER_WEIGHTS, description="What a first training starts from.")
+    epochs: int = Field(4, ge=1, description="Passes over the training split.")
+    image_size: int = Field(320, ge=32, multiple_of=32, description="Side in pixels of the square a detector is given.")
+    batch: int = Field(16, ge=1, description="Frames in one training step.")
+    learning_rate: float = Field(0.001, gt=0, description="Highest rate of the optimiser; it falls from there.")
+    freeze_layers: int = Field(0, ge=0, description="The first layers, this many, keep the weights they come with.")
     device: str = Field("auto", description="auto takes a GPU when there is one.")
-    workers: int = Field(0, ge=0)
-    seed: int = 0
-    export_iou: float = Field(0.7, gt=0, le=1)
+    workers: int = Field(0, ge=0, description="Processes that load frames beside the training; 0 loads in it.")
+    seed: int = Field(0, description="Order of the frames, their augmentation and what is initialised at random.")
+    export_iou: float = Field(0.7, gt=0, le=1, description="Overlap above which the export keeps one box of two.")
 
 
 class GateSettings(_Group):
@@ -99,21 +99,23 @@ class GateSettings(_Group):
         0.99, ge=0, le=1, description="Share of the detector's own boxes that the export has too."
     )
     latency_ratio: float = Field(1.5, gt=0, description="Slowest allowed, as a multiple of the served model.")
-    latency_rounds: int = Field(5, ge=3)
+    latency_rounds: int = Field(5, ge=3, description="Rounds in which candidate and served model take turns.")
     latency_requests: int = Field(12, ge=3, description="Requests to each model in one round.")
     latency_attempts: int = Field(3, ge=1, description="How often a spread that is too wide is measured again.")
     latency_spread: float = Field(0.5, gt=0, description="A wider spread over the rounds is no verdict.")
     latency_budget_ms: float | None = Field(None, description="Absolute budget; only where the hardware is named.")
-    hardware: str | None = None
+    hardware: str | None = Field(None, description="What the absolute budget was measured on.")
 
 
 class DriftSettings(_Group):
     """When the live picture counts as drifted."""
 
-    method: Literal["psi", "wasserstein"] = "psi"
-    window_s: float = Field(600.0, gt=0)
-    minimum_rows: int = Field(60, ge=1)
-    false_alarm_rate: float = Field(0.01, gt=0, lt=1)
+    method: Literal["psi", "wasserstein"] = Field("psi", description="How the distance of two columns is measured.")
+    window_s: float = Field(600.0, gt=0, description="Length of a window of live predictions.")
+    minimum_rows: int = Field(60, ge=1, description="A window with fewer rows is not judged.")
+    false_alarm_rate: float = Field(
+        0.01, gt=0, lt=1, description="Share of undrifted windows that may be called drifted."
+    )
     windows: int = Field(3, ge=1, description="N: the windows that are looked at.")
     windows_drifted: int = Field(2, ge=1, description="K: how many of them must have drifted.")
 
@@ -121,10 +123,12 @@ class DriftSettings(_Group):
 class RetrainingSettings(_Group):
     """When drift leads to a retraining, and with what."""
 
-    enabled: bool = True
-    minimum_reviewed_frames: int = Field(40, ge=1)
-    first_model_frames: int = Field(60, ge=1)
-    cool_down_s: float = Field(3600.0, ge=0)
+    enabled: bool = Field(True, description="Whether the platform starts trainings by itself.")
+    minimum_reviewed_frames: int = Field(
+        40, ge=1, description="Reviewed frames of the drifted windows that a retraining needs."
+    )
+    first_model_frames: int = Field(60, ge=1, description="Reviewed frames that the first training needs.")
+    cool_down_s: float = Field(3600.0, ge=0, description="Pause after a training before drift starts the next.")
     sample_frames: int = Field(120, ge=1, description="Frames drawn from the drifted windows for review.")
     judge_share: float = Field(0.4, gt=0, lt=1, description="Share of the sample that may only judge.")
 
@@ -132,27 +136,27 @@ class RetrainingSettings(_Group):
 class ServingSettings(_Group):
     """How Triton serves."""
 
-    instances: int = Field(2, ge=1)
-    front_instances: int = Field(2, ge=2)
-    max_batch: int = Field(8, ge=1, le=8)
+    instances: int = Field(2, ge=1, description="Copies of each detector.")
+    front_instances: int = Field(2, ge=2, description="Copies of the model in front, which chooses the detector.")
+    max_batch: int = Field(8, ge=1, le=8, description="Frames that a detector takes at once.")
     confidence: float = Field(0.25, ge=0, le=1, description="Threshold for a class that has none of its own.")
     spool_rows: int = Field(
         4096, ge=16, description="Log rows held in memory before further ones are lost and counted."
     )
-    spool_flush_s: float = Field(1.0, gt=0)
+    spool_flush_s: float = Field(1.0, gt=0, description="How often the log of predictions is written to disk.")
     embed_every_s: float = Field(
         0.5, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
     )
     dynamic_batching: bool = Field(False, description="Pays on a GPU; on a CPU it only adds waiting.")
     deadline_s: float = Field(10.0, gt=0, description="A detection that takes longer has failed.")
-    probe_interval_s: float = Field(2.0, gt=0)
+    probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
 
 
 class SensorSettings(_Group):
     """How often Dagster's sensors look, and which of them start by themselves."""
 
-    interval_s: int = Field(30, ge=1)
-    running: bool = True
+    interval_s: int = Field(30, ge=1, description="Least pause between two looks of a sensor.")
+    running: bool = Field(True, description="Whether the sensors start by themselves.")
 
 
 class Settings(BaseSettings):
@@ -160,13 +164,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ITS_", env_nested_delimiter="__", extra="ignore", frozen=True)
 
-    profile: Literal["embedded", "services"] = "embedded"
-    home: Path = REPOSITORY / ".its"
-    host: str = "127.0.0.1"
-    environments: Path = REPOSITORY / ".venvs"
-    database_url: str | None = None
-    objects_url: str | None = None
-    classes: tuple[str, ...] = ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian")
+    profile: Literal["embedded", "services"] = Field(
+        "embedded", description="Whether the stores are files and a server of our own, or run by someone else."
+    )
+    home: Path = Field(REPOSITORY / ".its", description="Folder of all state; `ITS_HOME` sets it.")
+    host: str = Field("127.0.0.1", description="Where the servers listen and are asked.")
+    environments: Path = Field(REPOSITORY / ".venvs", description="Where the environments of DVC and Triton are.")
+    database_url: str | None = Field(None, description="PostgreSQL of someone else; its database name is a prefix.")
+    objects_url: str | None = Field(None, description="S3 of someone else, for frames.")
+    classes: tuple[str, ...] = Field(
+        ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"), description="Classes of a new dataset version."
+    )
     ports: Ports = Ports()
     frames: FrameSettings = FrameSettings()
     dataset: DatasetSettings = DatasetSettings()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from its_platform.cli import ENTRIES, load_command
 from its_platform.settings_page import settings_page
 
