@@ -7,7 +7,7 @@ leaves its frames: those are never changed. What a source delivers belongs to `f
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -67,7 +67,7 @@ class Camera(BaseModel):
 def make_camera(camera_id: str, source: str, **policy: object) -> Camera:
     """A `Camera`, with what is wrong in one line. Raises `BadInput`."""
     try:
-        return Camera(camera_id=camera_id, source=source, **policy)  # type: ignore[arg-type]
+        return Camera(camera_id=camera_id, source=source, **policy)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
@@ -145,7 +145,7 @@ def _camera(row: CameraRow) -> Camera:
         camera_id=row.camera_id,
         source=row.source,
         site=row.site,
-        privacy=row.privacy,
+        privacy=cast(Privacy, row.privacy),
         sample_interval_s=float(row.sample_interval_s),
         enabled=row.enabled,
     )

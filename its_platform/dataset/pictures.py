@@ -34,7 +34,9 @@ def draw_summary(manifest: pd.DataFrame, classes: tuple[str, ...], title: str) -
     _bars(axes[0], list(classes), boxes, "boxes by class")
     for axis, column, what in ((axes[1], "slice", "condition"), (axes[2], "camera_id", "camera")):
         names = sorted(manifest[column].unique())
-        counted = {split: manifest.loc[manifest["split"] == split, column].value_counts().to_dict() for split in SPLITS}
+        counted: dict[str, dict[str, int]] = {
+            split: manifest.loc[manifest["split"] == split, column].value_counts().to_dict() for split in SPLITS
+        }
         _bars(axis, names, counted, f"frames by {what}")
     axes[0].legend(frameon=False)
     figure.suptitle(title)
