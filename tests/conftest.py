@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,21 +66,26 @@ def settings(tmp_path: Path, _own_environment: None) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the session's embedded PostgreSQL, holding migrated templates to copy from."""
+def postgres_server() -> Iterator[str]:
+    """Address of the session's embedded PostgreSQL, holding migrated templates to copy from.
+
+    Its folder is not one of pytest's, which another run of pytest prunes while this server still uses it.
+    """
     from its_platform.stores.database import Database, database_url, dispose_engines, migrate
     from its_platform.stores.postgres import start_postgres, stop_postgres
 
-    home = load_settings(home=tmp_path_factory.mktemp("postgres"))
+    home = load_settings(home=Path(tempfile.mkdtemp(prefix="its-tests-")))
     start_postgres(home)
     try:
         base = database_url(home, "postgres")
+        _forget_durability(base)
         migrate(Database(load_settings(home=home.home, database_url=_prefixed(base, "template"))).engine)
         dispose_engines()
         yield base
     finally:
         dispose_engines()
         stop_postgres(home)
+        shutil.rmtree(home.home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +143,15 @@ def _release_mlflow() -> None:
             store = sys.modules[module].SqlAlchemyStore
             for engine in getattr(store, "_engine_map", {}).values():
                 engine.dispose()
+
+
+def _forget_durability(base: str) -> None:
+    """Let the server answer before the disk has it: nothing in it outlives the session."""
+    engine = sa.create_engine(base, poolclass=sa.NullPool)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(sa.text(f"ALTER SYSTEM SET {name} = off"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
 
 
 def _prefixed(base: str, prefix: str) -> str:
