@@ -1,11 +1,12 @@
 """Watches the drift reports: a decision to train starts the job `learn`."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.jobs import learn
+from assets.jobs import ingest, learn
 from its_platform.resources import StoresResource
 from sensors.runs import ONE_AT_A_TIME, is_active
 
@@ -35,6 +36,18 @@ def learn_config(decision: "Decision", previous: str | None, served_version: int
     }
 
 
+PATIENCE = timedelta(minutes=10)
+
+
+def is_to_wait(incoming: bool, first_seen: datetime, now: datetime) -> bool:
+    """Whether a training waits for footage that is being taken in.
+
+    One that began in the middle of an ingest would learn from the cameras that happened to come first. On a busy
+    platform there is always something coming in, so that the wait has an end.
+    """
+    return incoming and now - first_seen < PATIENCE
+
+
 def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """The sensor, looking every `interval_s` seconds."""
 
@@ -47,6 +60,8 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
     )
     def watch_drift(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
+            from its_platform.cameras import list_cameras
+            from its_platform.frames.ingest import has_new_footage
             from its_platform.release import served
             from its_platform.retraining import decide, read_history, record_decision
             from its_platform.stores.registry import Registry
@@ -59,6 +74,15 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             said = f"{decision.action}: {'; '.join(decision.reasons)}"
             if decision.action not in ("retrain", "train_first"):
                 return dg.SensorResult(skip_reason=said)
+            now = datetime.now(UTC)
+            before = json.loads(context.cursor or "{}")
+            first_seen = datetime.fromisoformat(before["at"]) if before.get("key") == decision.key else now
+            cursor = json.dumps({"key": decision.key, "at": first_seen.isoformat()})
+            incoming = is_active(context.instance, ingest.name) or any(
+                camera.enabled and has_new_footage(opened, camera.camera_id) for camera in list_cameras(opened)
+            )
+            if is_to_wait(incoming, first_seen, now):
+                return dg.SensorResult(skip_reason=f"{said}; first the footage that is coming in.", cursor=cursor)
             release = served(opened, "production")
             previous = None
             if release is not None:
@@ -68,6 +92,6 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
                 run_config=learn_config(decision, previous, release.version if release else None),
                 tags={"its/trigger": decision.action, "its/reasons": "; ".join(decision.reasons)[:250]},
             )
-            return dg.SensorResult(run_requests=[request])
+            return dg.SensorResult(run_requests=[request], cursor=cursor)
 
     return watch_drift

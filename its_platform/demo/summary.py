@@ -132,6 +132,8 @@ def check(demo: Demo, summary: dict[str, Any]) -> list[str]:
     floors = demo.scale.floors
     if floors is None:
         return wrong
+    if drift["windows"][0]["verdict"] != "stable":
+        wrong.append(f"the live day, like the days it learnt from, was judged {drift['windows'][0]['verdict']}")
     if drift["after"] >= drift["threshold_after"]:
         wrong.append(f"drift after retraining is {drift['after']:.2f}, not below {drift['threshold_after']:.2f}")
     first, second = summary["map50"]

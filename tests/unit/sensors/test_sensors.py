@@ -8,7 +8,7 @@ import pytest
 
 from its_platform.errors import BadInput
 from its_platform.telemetry import parse_time
-from sensors.drift import learn_config
+from sensors.drift import PATIENCE, is_to_wait, learn_config
 from sensors.footage import LONGEST_PAUSE_S, next_try
 from sensors.predictions import is_worth_collecting
 
@@ -61,3 +61,9 @@ def test_a_time_without_a_zone_is_utc_and_a_wrong_one_is_refused():
 )
 def test_few_predictions_are_collected_only_after_a_while(waiting: int, oldest_s: float, worth: bool):
     assert is_worth_collecting(waiting, needed=20, oldest_s=oldest_s, patience_s=8.0) is worth
+
+
+def test_a_training_waits_for_footage_that_is_coming_in_but_not_for_ever():
+    assert is_to_wait(True, NOON, NOON)
+    assert not is_to_wait(False, NOON, NOON)
+    assert not is_to_wait(True, NOON, NOON + PATIENCE)
