@@ -92,7 +92,7 @@ def train(data: Path, scratch: Path, batch: int, seed: int) -> tuple[Path, dict[
 
 def random_weights(scratch: Path, seed: int) -> Path:
     """The architecture with random numbers in it."""
-    from its_platform.model.offline import prepare_ultralytics
+    from its_platform.offline import prepare_ultralytics
 
     prepare_ultralytics(scratch)
     import torch
