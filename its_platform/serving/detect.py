@@ -197,7 +197,7 @@ async def _detect_video(
             stream = reading.streams.video[0]
             stream.thread_type = "AUTO"
             rate = (stream.average_rate or Fraction(25)) / every
-            total = stream.frames // every if stream.frames else None
+            total = -(-stream.frames // every) if stream.frames else None
             with _Video(partial, Fraction(rate).limit_denominator(60_000)) as writing:
                 async with DetectorClient(settings) as client:
                     frames = _video_frames(reading, stream, every)
