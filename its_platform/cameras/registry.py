@@ -80,9 +80,10 @@ def add_camera(stores: Stores, camera: Camera, replace: bool = False) -> bool:
 
     Raises `BadInput` when the name is taken, unless `replace`: then the row gets the new source and policy.
     """
+    from sqlalchemy import delete
     from sqlalchemy.dialects.postgresql import insert
 
-    from its_platform.stores.schema import CameraRow
+    from its_platform.stores.schema import CameraRow, IngestMark
 
     with stores.database.session() as session:
         values = camera.model_dump()
@@ -100,6 +101,8 @@ def add_camera(stores: Stores, camera: Camera, replace: bool = False) -> bool:
                 )
             for name, value in values.items():
                 setattr(row, name, value)
+            # How far the former source was taken in says nothing of this one.
+            session.execute(delete(IngestMark).where(IngestMark.camera_id == camera.camera_id))
         return False
 
 
@@ -132,10 +135,11 @@ def remove_camera(stores: Stores, camera_id: str) -> None:
     """Take a camera from the registry. Its frames stay. Raises `NotFound`."""
     from sqlalchemy import delete
 
-    from its_platform.stores.schema import CameraRow
+    from its_platform.stores.schema import CameraRow, IngestMark
 
     get_camera(stores, camera_id)
     with stores.database.session() as session:
+        session.execute(delete(IngestMark).where(IngestMark.camera_id == camera_id))
         session.execute(delete(CameraRow).where(CameraRow.camera_id == camera_id))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from its_platform.cameras import add_camera
+from its_platform.cameras import add_camera, remove_camera
 from its_platform.cameras.registry import make_camera
 from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.frames import ingest as ingesting
@@ -215,10 +215,23 @@ def test_the_simulated_world_is_taken_in_as_far_as_it_reaches(stores: Stores) ->
     append_segment(stores.settings, "night", "fog", 4)
     assert has_new_footage(stores, "s")
     result = ingest(stores, "s")
-    assert (result.added, result.known) == (2, 2)
+    # What was taken in before is not rendered again.
+    assert (result.added, result.known) == (2, 0)
     rows = FrameIndex(stores).query()
     assert list(rows["light"]) == ["day", "day", "night", "night"]
     assert list(rows["weather"]) == ["clear", "clear", "fog", "fog"]
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_another_source_under_the_same_name_is_taken_in_from_its_start(stores: Stores, is_removed: bool) -> None:
+    append_segment(stores.settings, "day", "clear", 4)
+    add_camera(stores, make_camera("s", "sim://junction", sample_interval_s=2))
+    assert ingest(stores, "s").added == 2
+    if is_removed:
+        remove_camera(stores, "s")
+    add_camera(stores, make_camera("s", "sim://crossing", sample_interval_s=2), replace=True)
+    assert has_new_footage(stores, "s")
+    assert ingest(stores, "s").added == 2
 
 
 def test_a_policy_that_cannot_be_kept_stops_the_ingest_before_anything_is_stored(stores: Stores) -> None:
