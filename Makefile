@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && { $$p -c 'import sys; print(sys.executable)'; break; }; done)
 BIN := .venv/bin
 UV := $(BIN)/uv pip
-LOCKED := --quiet --require-hashes --compile-bytecode
+# A lock names everything; resolving again would ask for opencv-python beside its headless build.
+LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
