@@ -29,6 +29,7 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 ABANDONED_S = 30.0
 CLOSE_WITHIN_S = 5.0
+LOAD_DEADLINE_S = 60.0
 HINT = "Start it with `its up`, or look at `its serving probe`."
 Images = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -149,11 +150,11 @@ class DetectorClient:
 
         Raises `ModelRefused` when one cannot be loaded; versions that ran before keep serving.
         """
-        await self._call(lambda channel, left_s: channel.load_model(model, client_timeout=left_s), 60.0)
+        await self._call(lambda channel, left_s: channel.load_model(model, client_timeout=left_s), LOAD_DEADLINE_S)
 
     async def unload(self, model: str, within_s: float = 30.0) -> None:
         """Unload every version of a model, and wait until none is left."""
-        await self._call(lambda channel, left_s: channel.unload_model(model, client_timeout=left_s), 60.0)
+        await self._call(lambda channel, left_s: channel.unload_model(model, client_timeout=left_s), LOAD_DEADLINE_S)
         end = time.monotonic() + within_s
         while any(state.name == model and state.is_ready for state in await self.repository_index()):
             if time.monotonic() > end:

@@ -186,7 +186,10 @@ def test_a_restarted_server_holds_what_is_routed(site: Site) -> None:
     site.server.route({})
 
 
-def test_a_server_that_is_away_is_a_transient_error(site: Site) -> None:
+def test_a_server_that_is_away_is_a_transient_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each call waits out its deadline for a server that may come back; two minutes of that would show no more.
+    monkeypatch.setattr("its_platform.serving.client.LOAD_DEADLINE_S", 2.0)
+    monkeypatch.setattr("its_platform.release.triton.INFER_DEADLINE_S", 2.0)
     site.stop()
     for call in (
         site.server.ready,
