@@ -26,9 +26,8 @@ class Content(dg.Config):
     description="A content-hashed version with leak-free splits and a golden set, committed and pushed with DVC.",
 )
 def dataset_version(context: dg.AssetExecutionContext, config: Content, stores: StoresResource) -> dg.Output[str]:
-    from its_platform.dataset.pictures import sample_sheet, summary
-
     from its_platform.dataset import DatasetRequest, build_dataset
+    from its_platform.dataset.pictures import sample_sheet, summary
     from its_platform.telemetry import parse_time
 
     with told_to_dagster():

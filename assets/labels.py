@@ -22,10 +22,9 @@ class Review(dg.Config):
     description="Boxes that a reviewer has confirmed. The simulated world reviews its own frames; others wait.",
 )
 def reviewed_labels(context: dg.AssetExecutionContext, config: Review, stores: StoresResource) -> dg.MaterializeResult:
+    from its_platform.dataset import sample_window
     from its_platform.labels.pictures import labelled_sheet
     from its_platform.labels.review import review_simulated, unlabelled_frames
-
-    from its_platform.dataset import sample_window
     from its_platform.telemetry import parse_time
 
     with told_to_dagster():

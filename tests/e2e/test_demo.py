@@ -7,6 +7,7 @@ import os
 
 import psutil
 import pytest
+
 from e2e.checkout import ROOT, Checkout, run_killed_at_each_step
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1500)]

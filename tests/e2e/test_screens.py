@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from e2e.checkout import Checkout
 from e2e.screens import find_chromium, shoot
-
 from its_platform.settings import load_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.screens, pytest.mark.timeout(900)]
