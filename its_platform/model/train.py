@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from its_platform.errors import BadInput
+from its_platform.model.embedder import export_embedder
 from its_platform.model.evaluate import JUDGED_SPLITS, best_thresholds, detect_frames, evaluate_onnx, truth_of
 from its_platform.model.export import ParityResult, digest_of
 from its_platform.model.letterbox import letterbox
@@ -92,6 +93,8 @@ def train_candidate(
         _close_dead_runs(stores, key)
         if not fresh and (done := finished_candidate(stores, key)):
             return done
+        # What is served next is watched from its first frame on, and that takes the embedder.
+        export_embedder(stores.settings)
         manifest = load_manifest(stores, dataset)
         with _run(stores, key, parameters, wanted) as (client, run_id, folder):
             made = _make(stores, client, run_id, folder, wanted, manifest, base, parameters, progress)
