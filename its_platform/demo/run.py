@@ -81,11 +81,12 @@ def wait_for(demo: Demo, what: str, is_there: Callable[[], bool], job: str, sinc
     """Wait until `is_there()`; a failed run of `job` that began after `since` ends the wait with its reasons."""
     deadline = time.monotonic() + PATIENCE_S
     while not is_there():
-        finished = [run for run in _runs(demo, job) if run.is_finished and (run.ended or 0) >= since]
-        if finished and finished[-1].status != "SUCCESS":
-            reasons = "; ".join(why_failed(demo.settings, finished[-1].run_id)[:3])
+        runs = _runs(demo, job)
+        last = runs[-1] if runs else None
+        if last is not None and last.status in ("FAILURE", "CANCELED") and (last.ended or 0) >= since:
+            reasons = "; ".join(why_failed(demo.settings, last.run_id)[:3])
             raise DemoFailed(
-                f"The run {finished[-1].run_id} of {job} failed while the demo waited for {what}: {reasons}.",
+                f"The run {last.run_id} of {job} failed while the demo waited for {what}: {reasons}.",
                 f"Its log is on Dagster's page, http://{demo.settings.host}:{demo.settings.ports.dagster}.",
             )
         if time.monotonic() > deadline:
@@ -146,13 +147,12 @@ def wait_for_release(demo: Demo, newer_than: int) -> Release:
     """Wait until a version above `newer_than` is served, with its reference recorded and the run at its end."""
     from its_platform.release import served
 
-    began = time.time()
-
     def is_there() -> bool:
         release = served(demo.stores, "production")
         return release is not None and release.version > newer_than and has_ended(demo, "learn")
 
-    wait_for(demo, f"served model newer than version {newer_than}", is_there, "learn", began)
+    # A decision to train starts one run: if that has failed, also before this start of the demo, no other will come.
+    wait_for(demo, f"served model newer than version {newer_than}", is_there, "learn", since=0.0)
     release = served(demo.stores, "production")
     if release is None:
         raise DemoFailed("The served model was taken away while the demo ran.", "`its release history` says by whom.")

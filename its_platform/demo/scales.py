@@ -81,6 +81,7 @@ TINY = Scale(
             "metric_floor": 0.0,
             "minimum_boxes": 1,
             "slice_tolerance": 1.0,
+            "class_tolerance": 1.0,
             "latency_ratio": 20.0,
             "latency_spread": 20.0,
             "latency_rounds": 3,
