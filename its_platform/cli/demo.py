@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    scale: Annotated[str, typer.Option(help="`full`, or `tiny` for tests.")] = "full",
+    scale: Annotated[Literal["full", "tiny"], typer.Option(help="`full`, or `tiny` for tests.")] = "full",
     progress_jsonl: Annotated[Path | None, typer.Option(help="Add a line to this file as each step begins.")] = None,
     keep_up: Annotated[bool, typer.Option("--keep-up", help="Leave the servers running at the end.")] = False,
     json: JsonFlag = False,

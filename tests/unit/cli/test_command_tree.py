@@ -100,3 +100,10 @@ def test_numbers_of_other_libraries_become_plain_ones() -> None:
 def test_a_table_shows_square_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     emit([{"name": "[red]x[/red]"}])
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+def test_a_scale_that_does_not_exist_is_bad_use(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", "--scale", "huge"])
+    assert ended.value.code == 2
+    assert "huge" in capsys.readouterr().err
