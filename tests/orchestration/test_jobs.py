@@ -332,6 +332,10 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setattr("its_platform.release.served", lambda *_: state.release)
     registry = SimpleNamespace(get=lambda name, version: model)
     monkeypatch.setattr("its_platform.stores.registry.Registry", lambda _: registry)
+    state.incoming = False
+    cameras = [SimpleNamespace(camera_id="north", enabled=True)]
+    monkeypatch.setattr("its_platform.cameras.list_cameras", lambda _: cameras)
+    monkeypatch.setattr("its_platform.frames.ingest.has_new_footage", lambda *_: state.incoming)
     return state
 
 
@@ -345,6 +349,14 @@ def test_a_first_training_is_asked_for_once_by_the_decisions_key(look, decided):
     request = requested(look(drift_sensor))
     assert request.run_key == "k1"
     assert request.run_config["ops"]["candidate_model"]["config"] == {}
+
+
+def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
+    decided.decision.action, decided.incoming = "train_first", True
+    waiting = look(drift_sensor)
+    assert "first the footage that is coming in" in said(waiting)
+    decided.incoming = False
+    assert requested(look(drift_sensor, waiting.cursor)).run_key == "k1"
 
 
 def test_a_retraining_extends_the_dataset_of_what_is_served(look, decided):
