@@ -55,7 +55,7 @@ FULL = Scale(
     segments=_segments(day_s=480.0, window_s=240.0),
     settings={
         "dataset": {"block_s": 20.0, "guard_s": 2.0, "split_train": 0.6, "split_val": 0.1, "split_test": 0.15},
-        "training": {"epochs": 3, "image_size": 320, "batch": 16},
+        "training": {"epochs": 2, "image_size": 320, "batch": 16},
         "gates": {"metric_floor": 0.7, "minimum_boxes": 60, "slice_tolerance": 0.05},
         "drift": {"window_s": 240.0, "minimum_rows": 120, "windows": 2, "windows_drifted": 2},
         "retraining": {
