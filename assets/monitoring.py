@@ -51,11 +51,15 @@ def prediction_log(stores: StoresResource) -> dg.MaterializeResult:
 def drift_report(context: dg.AssetExecutionContext, stores: StoresResource) -> dg.MaterializeResult:
     from its_platform.monitoring.drift import report_due_windows
     from its_platform.monitoring.pictures import effects
+    from its_platform.monitoring.reports import list_reports
 
     with told_to_dagster():
-        reports = report_due_windows(stores.open(), progress=progress_to(context.log))
+        opened = stores.open()
+        made = report_due_windows(opened, progress=progress_to(context.log))
+        # Where no window was due, the page goes on showing the last report there is.
+        reports = made or list_reports(opened, limit=1)
     if not reports:
-        return dg.MaterializeResult(metadata={"reports": "no window was due"})
+        return dg.MaterializeResult(metadata={"reports": "no window was due yet"})
     last = reports[-1]
     rows: list[dict[str, object]] = [
         {
@@ -70,6 +74,7 @@ def drift_report(context: dg.AssetExecutionContext, stores: StoresResource) -> d
     ]
     metadata: dict[str, dg.MetadataValue] = {
         "verdict": dg.MetadataValue.text(last.verdict),
+        "new reports": dg.MetadataValue.int(len(made)),
         "reason": dg.MetadataValue.text(last.reason),
         "windows": table(rows),
         "unseen strata": dg.MetadataValue.text(", ".join(last.unseen_strata) or "none"),
