@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,21 +16,10 @@ from sqlalchemy.engine import make_url
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.telemetry import silence_tools
+from ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 silence_tools()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports on 127.0.0.1 that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @pytest.fixture(autouse=True)

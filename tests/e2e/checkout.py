@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 ITS = Path(sys.executable).parent / "its"
@@ -32,14 +32,6 @@ class Checkout:
     def start(self, *words: str) -> subprocess.Popen[str]:
         log = (self.home.parent / "demo.log").open("a")
         return subprocess.Popen([str(ITS), *words], env=self.environment, stdout=log, stderr=log, text=True)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as open_sockets:
-        made = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in made:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in made]
 
 
 def checkout_at(folder: Path) -> Checkout:

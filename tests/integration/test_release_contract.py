@@ -16,7 +16,7 @@ from its_platform.serving.repository import route_of
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, VersionFacts
-from tests.conftest import free_ports
+from ports import free_ports
 from tests.fakes import CORRUPT, FakeRegistry, FakeTriton, onnx_bytes, tiny_onnx
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]

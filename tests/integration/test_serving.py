@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -36,6 +35,7 @@ from its_platform.serving.repository import (
 )
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores.registry import ModelVersion
+from ports import free_ports
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -133,17 +133,6 @@ def wait_until(is_so: Callable[[], bool], within_s: float = 15.0) -> None:
         if time.monotonic() > end:
             pytest.fail("it did not become so in time")
         time.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @pytest.fixture(scope="module")
