@@ -40,6 +40,7 @@ def dataset_version(context: dg.AssetExecutionContext, config: Content, stores: 
             until=parse_time(config.until),
             previous=config.previous,
             window=(window[0], window[1]) if window[0] and window[1] else None,
+            judge_blocks=opened.settings.retraining.judge_blocks,
         )
         version = build_dataset(opened, request, progress_to(context.log))
         pictures = {"summary": picture(summary(opened, version.name), "classes and splits")}

@@ -131,6 +131,13 @@ class RetrainingSettings(_Group):
     cool_down_s: float = Field(3600.0, ge=0, description="Pause after a training before drift starts the next.")
     sample_frames: int = Field(120, ge=1, description="Frames drawn from the drifted windows for review.")
     judge_share: float = Field(0.4, gt=0, lt=1, description="Share of the sample that may only judge.")
+    judge_blocks: Literal["random", "latest"] = Field(
+        "random",
+        description="Which blocks of the sample judge: drawn at random, or the latest, all earlier ones teach.",
+    )
+    epochs: int | None = Field(
+        None, ge=1, description="Epochs of a retraining, which begins where the served model ends."
+    )
 
 
 class ServingSettings(_Group):

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from its_platform.retraining import Decision
 
 
-def learn_config(decision: "Decision", previous: str | None, served_version: int | None) -> dict[str, Any]:
+def learn_config(
+    decision: "Decision", previous: str | None, served_version: int | None, retraining_epochs: int | None = None
+) -> dict[str, Any]:
     """The run configuration of `learn` that carries a decision out.
 
     A first model learns from everything reviewed; a retraining extends the served model's dataset by the drifted
-    window and trains on from the served model.
+    window and trains on from the served model, for epochs of its own where the settings say so.
     """
     window: dict[str, str] = {}
     if decision.window:
@@ -26,7 +28,11 @@ def learn_config(decision: "Decision", previous: str | None, served_version: int
     content: dict[str, Any] = dict(window)
     if previous:
         content["previous"] = previous
-    training = {"base_version": served_version} if served_version is not None else {}
+    training: dict[str, Any] = {}
+    if served_version is not None:
+        training = {"base_version": served_version}
+        if retraining_epochs is not None:
+            training["epochs"] = retraining_epochs
     return {
         "ops": {
             "reviewed_labels": {"config": window},
@@ -87,9 +93,10 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             previous = None
             if release is not None:
                 previous = Registry(opened.settings).get(release.model_name, release.version).dataset_version
+            version = release.version if release else None
             request = dg.RunRequest(
                 run_key=decision.key,
-                run_config=learn_config(decision, previous, release.version if release else None),
+                run_config=learn_config(decision, previous, version, opened.settings.retraining.epochs),
                 tags={"its/trigger": decision.action, "its/reasons": "; ".join(decision.reasons)[:250]},
             )
             return dg.SensorResult(run_requests=[request], cursor=cursor)

@@ -50,6 +50,7 @@ def build(
         until=None if window else end,
         previous=previous,
         window=(start, end) if window and start and end else None,
+        judge_blocks=stores.settings.retraining.judge_blocks,
         include_model_labels=model_labels,
     )
     with terminal_progress() as progress:

@@ -186,6 +186,8 @@ def _share(
     shares: dict[str, dict[Split, float]] = {}
     given: dict[str, Split] = {}
     seen = ground.golden.seen if ground.golden else frozenset()
+    fresh = [row for row in candidates.values() if is_new[row["block"]] and is_judgeable[row["block"]]]
+    latest = _latest_blocks(fresh, settings.retraining.judge_share)
     for block, counted in conditions.items():
         condition = min(counted, key=lambda name: (-counted[name], name))
         if request.window is not None and not is_new[block]:
@@ -195,8 +197,25 @@ def _share(
             given[block] = fixed.get(block, "train")
         else:
             strata[block] = (cameras[block], condition)
-            shares[block] = _shares(settings, request.window is not None, (cameras[block], condition) in seen)
+            if request.window is not None and request.judge_blocks == "latest":
+                shares[block] = {"golden": 2 / 3, "test": 1 / 3} if block in latest else {"train": 1.0}
+            else:
+                shares[block] = _shares(settings, request.window is not None, (cameras[block], condition) in seen)
     return share_blocks(strata, shares, fixed, ground.seed) | given
+
+
+def _latest_blocks(rows: Iterable[Row], share: float) -> set[str]:
+    """The blocks at the end of the rows' capture times that hold at most this share of them, and at least one."""
+    times: dict[str, list[str]] = {}
+    for row in rows:
+        times.setdefault(row["block"], []).append(row["captured_at"])
+    wanted = share * sum(map(len, times.values()))
+    found: set[str] = set()
+    for block in sorted(times, key=lambda name: min(times[name]), reverse=True):
+        if found and sum(len(times[name]) for name in (*found, block)) > wanted + 0.5:
+            break
+        found.add(block)
+    return found
 
 
 def _shares(settings: Settings, is_window: bool, is_in_golden: bool) -> dict[Split, float]:

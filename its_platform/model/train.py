@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from its_platform.stores import Stores
 
 KEY_TAG = "training_key"
-RECIPE = "2"  # raise it whenever the same parameters would train another detector
+RECIPE = "3"  # raise it whenever the same parameters would train another detector
 PARITY_FRAMES = 24
 
 __all__ = ["Candidate", "base_weights", "facts_of", "finished_candidate", "train_candidate"]

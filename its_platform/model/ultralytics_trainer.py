@@ -34,7 +34,7 @@ OTHER_WORDS = {
     "van": ("car",),
     "vehicle": ("car",),
 }
-SHORT_EPOCHS = 10  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
+SHORT_STEPS = 500  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
 
 
 class UltralyticsTrainer:
@@ -109,7 +109,7 @@ def _device(wanted: str) -> str:
 
 
 def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any]:
-    is_short = plan.epochs < SHORT_EPOCHS
+    is_short = _is_short(plan)
     return {
         "task": "detect",
         "mode": "train",
@@ -146,6 +146,11 @@ def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any
         "name": "ultralytics",
         "exist_ok": True,
     }
+
+
+def _is_short(plan: TrainingPlan) -> bool:
+    pictures = sum(1 for _ in (plan.data / "images" / "train").glob("*"))
+    return plan.epochs * math.ceil(pictures / plan.batch) < SHORT_STEPS
 
 
 def _data_yaml(plan: TrainingPlan) -> Path:
@@ -249,7 +254,7 @@ def _listen(
     progress: Progress,
 ) -> None:
     def training_starts(running: Any) -> None:
-        if plan.epochs < SHORT_EPOCHS:
+        if _is_short(plan):
             # Ultralytics' 0.03 follows the weights so slowly that a short training ends with statistics of its start.
             for module in running.model.modules():
                 if hasattr(module, "running_mean"):

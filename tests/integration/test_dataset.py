@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -144,6 +145,24 @@ def test_a_drifted_window_grows_the_golden_set_by_its_slice(day: Stores) -> None
     judging = sum(split in ("golden", "test") for split in new.values()) / len(new)
     assert 0.25 <= judging <= 0.55
     assert "val" in new.values()
+
+
+def test_the_latest_blocks_of_a_window_judge_and_all_earlier_ones_teach_where_the_policy_says_so(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    since = footage.START + timedelta(hours=12)
+    night = footage.add_frames(day, "bridge", [*range(0, 180, 5), *range(600, 840, 5)], light="night", start=since)
+    footage.label(day, night)
+    window = (since, since + timedelta(hours=1))
+    stores = replace(
+        day,
+        settings=day.settings.model_copy(
+            update={"retraining": day.settings.retraining.model_copy(update={"judge_share": 48 / 84})}
+        ),
+    )
+    made = build_dataset(stores, DatasetRequest(CLASSES, previous="v1", window=window, judge_blocks="latest"))
+    given = splits(day, made.name)
+    assert {given[frame] for frame in night[:36]} == {"train"}
+    assert {given[frame] for frame in night[36:]} == {"golden", "test"}
 
 
 def test_a_models_boxes_never_judge_and_teach_only_when_asked(day: Stores) -> None:

@@ -67,3 +67,10 @@ def test_a_training_waits_for_footage_that_is_coming_in_but_not_for_ever():
     assert is_to_wait(True, NOON, NOON)
     assert not is_to_wait(False, NOON, NOON)
     assert not is_to_wait(True, NOON, NOON + PATIENCE)
+
+
+def test_a_retraining_takes_epochs_of_its_own_and_a_first_training_those_of_the_settings():
+    later = learn_config(FakeDecision(), previous="v1", served_version=3, retraining_epochs=8)["ops"]
+    assert later["candidate_model"]["config"] == {"base_version": 3, "epochs": 8}
+    first = learn_config(FakeDecision(), previous=None, served_version=None, retraining_epochs=8)["ops"]
+    assert first["candidate_model"]["config"] == {}
