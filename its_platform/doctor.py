@@ -102,7 +102,7 @@ def check_clock(settings: Settings) -> list[Finding]:
         from its_platform.stores.database import Database
 
         with Database(settings).engine.connect() as connection:
-            there = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+            there: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
         off = (datetime.now(UTC) - there).total_seconds()
         if abs(off) > 5:
             return [Finding("clock", False, f"{off:+.0f} s from the database's clock", "Set both by NTP.")]

@@ -225,9 +225,10 @@ def _migrate_once(engine: Engine) -> None:
             return
         with engine.connect() as connection:
             is_there = connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is not None
-            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars() if is_there else ()
+            steps = sa.text("SELECT version_num FROM alembic_version")
+            found: set[str] = set(connection.execute(steps).scalars()) if is_there else set()
             # Alembic takes a quarter of a second to import and would say the same: steps are numbered files.
-            is_newest = set(found) == {max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]}
+            is_newest = found == {max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]}
         if not is_newest:
             migrate(engine)
         _migrated.add(key)
