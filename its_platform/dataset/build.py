@@ -198,7 +198,7 @@ def _share(
         else:
             strata[block] = (cameras[block], condition)
             if request.window is not None and request.judge_blocks == "latest":
-                shares[block] = {"golden": 2 / 3, "test": 1 / 3} if block in latest else {"train": 1.0}
+                shares[block] = {"golden": 1.0} if block in latest else {"train": 1.0}
             else:
                 shares[block] = _shares(settings, request.window is not None, (cameras[block], condition) in seen)
     return share_blocks(strata, shares, fixed, ground.seed) | given
