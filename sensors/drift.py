@@ -65,6 +65,7 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             from its_platform.release import served
             from its_platform.retraining import decide, read_history, record_decision
             from its_platform.stores.registry import Registry
+            from its_platform.stores.runs import DECISION_TAG
 
             if is_active(context.instance, learn.name):
                 return dg.SensorResult(skip_reason="A training is under way.")
@@ -90,7 +91,11 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             request = dg.RunRequest(
                 run_key=decision.key,
                 run_config=learn_config(decision, previous, release.version if release else None),
-                tags={"its/trigger": decision.action, "its/reasons": "; ".join(decision.reasons)[:250]},
+                tags={
+                    "its/trigger": decision.action,
+                    DECISION_TAG: decision.key,
+                    "its/reasons": "; ".join(decision.reasons)[:250],
+                },
             )
             return dg.SensorResult(run_requests=[request], cursor=cursor)
 

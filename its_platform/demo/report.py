@@ -24,6 +24,9 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     from its_platform.release import history, latest_judgement
+    from its_platform.trace import trace
+    from its_platform.trace.picture import svg
+    from its_platform.trace.words import many, told
 
     environment = Environment(
         loader=PackageLoader("its_platform.demo", "."), autoescape=select_autoescape(["j2", "html"])
@@ -41,12 +44,17 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
         if r.stage == "production"
     ]
     judgement = latest_judgement(demo.stores, releases[1].version)
+    chain = trace(demo.stores, f"release:{releases[1].id}")
     page = environment.get_template("report.html.j2").render(
         summary=summary,
         pictures=asyncio.run(_pictures(demo, releases)),
         drift_chart=_drift_chart(summary),
         releases=rows,
         gates=judgement.results if judgement else (),
+        chain=chain,
+        chain_picture=svg(chain),
+        told=told,
+        many=many,
     )
     path = demo.settings.home / "demo" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
