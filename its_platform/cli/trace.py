@@ -46,7 +46,7 @@ def trace(
         ),
     ],
     most: Annotated[int, typer.Option(min=1, help="How many of one kind are named; the others are counted.")] = 3,
-    depth: Annotated[int, typer.Option(min=1, help="Steps from the start, in either direction.")] = 12,
+    depth: Annotated[int, typer.Option(min=1, max=200, help="Steps from the start, in either direction.")] = 12,
     picture: Annotated[Path | None, typer.Option(help="Write the chain as a picture (.svg or .html) here.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -89,23 +89,19 @@ def _tree(root: Branch, title: str) -> Tree:
     tree = Tree(Text(title, style="bold"), guide_style="dim")
     _grow(tree, root)
     if not tree.children:
-        tree.add(Text("nothing", style="dim"))
+        tree.add(Text("nothing", style="dim italic"))
     return tree
 
 
 def _grow(tree: Tree, branch: Branch) -> None:
     from rich.text import Text
 
-    from its_platform.trace.words import many
+    from its_platform.trace.words import remarks
 
     for child in branch.branches:
         _grow(tree.add(_line(child)), child)
-    for kind, count in branch.more.items():
-        tree.add(Text(f"and {many(kind, count)}", style="dim"))
-    for what in branch.missing:
-        tree.add(Text(what, style="dim italic"))
-    if branch.is_cut:
-        tree.add(Text(f"goes on: its trace {branch.node.short}", style="dim"))
+    for remark in remarks(branch):
+        tree.add(Text(remark, style="dim italic"))
 
 
 def _line(branch: Branch) -> Text:

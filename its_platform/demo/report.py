@@ -25,8 +25,7 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
 
     from its_platform.release import history, latest_judgement
     from its_platform.trace import trace
-    from its_platform.trace.picture import svg
-    from its_platform.trace.words import many, told
+    from its_platform.trace.picture import section
 
     environment = Environment(
         loader=PackageLoader("its_platform.demo", "."), autoescape=select_autoescape(["j2", "html"])
@@ -52,9 +51,7 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
         releases=rows,
         gates=judgement.results if judgement else (),
         chain=chain,
-        chain_picture=svg(chain),
-        told=told,
-        many=many,
+        chain_shown=section(chain),
     )
     path = demo.settings.home / "demo" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -116,10 +116,10 @@ class Chain:
 
 def walk(graph: Graph, start: str, most: int, depth: int) -> Chain:
     """The chain through `start`, at most `depth` steps away, naming at most `most` neighbours of one kind."""
-    trees = {direction: _tree(graph, start, direction, most, depth) for direction in ("above", "below")}
-    shown = {branch.node.key for tree in trees.values() for branch in tree.walk()}
+    above, below = _tree(graph, start, "above", most, depth), _tree(graph, start, "below", most, depth)
+    shown = {branch.node.key for tree in (above, below) for branch in tree.walk()}
     links = tuple(link for link in graph.links if link.above in shown and link.below in shown)
-    return Chain(graph.nodes[start], trees["above"], trees["below"], links)
+    return Chain(graph.nodes[start], above, below, links)
 
 
 def _tree(graph: Graph, start: str, direction: Direction, most: int, depth: int) -> Branch:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from its_platform.dataset.splits import SPLITS
 from its_platform.trace.graph import Mood, Node
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _datasets(records: Records) -> Iterator[Node]:
         contents = records.contents.get(one.name)
         facts = {
             "digest": one.digest,
-            "frames": {split: number for split, number in one.counts.items() if number},
+            "frames": {split: one.counts[split] for split in SPLITS if one.counts.get(split)},
             "cameras": contents.by_camera if contents else None,
             "golden": one.golden,
             "window": one.request.get("window"),
@@ -108,6 +109,7 @@ def _datasets(records: Records) -> Iterator[Node]:
 
 def _training(run: TrainingRun) -> Node:
     facts = {
+        "tool": "MLflow",
         "name": run.name,
         "status": run.status,
         "took_s": round((run.ended - run.started).total_seconds(), 1) if run.ended else None,
@@ -121,6 +123,7 @@ def _training(run: TrainingRun) -> Node:
 
 def _run(run: DagsterRun) -> Node:
     facts = {
+        "tool": "Dagster",
         "job": run.job,
         "status": run.status,
         "trigger": run.tags.get("its/trigger", "by hand"),

@@ -1,19 +1,20 @@
-"""A chain as a picture: one SVG, time running downwards, and the page that holds it. Needs nothing from outside.
+"""A chain to look at: an SVG with time running downwards, and both trees as lists. Needs nothing from outside.
 
-Pure. Every node is a box whose title holds all of its facts; the start is drawn strongest.
+Pure. Every node is a box whose title holds its facts; the start is drawn strongest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from its_platform.trace.graph import KINDS
-from its_platform.trace.words import told
+from its_platform.trace.words import remarks, told
 
 if TYPE_CHECKING:
-    from its_platform.trace.graph import Chain, Link, Node
+    from its_platform.trace.graph import Branch, Chain, Link, Node
 
 BOX_W, BOX_H, GAP_X, GAP_Y, EDGE = 214, 52, 18, 34, 12
 LETTERS = 33
@@ -49,8 +50,26 @@ def written(chain: Chain, suffix: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         f'<body style="font:16px system-ui,sans-serif;background:#f6f7f9"><h1 style="font-size:20px">{title}</h1>'
-        f"{svg(chain)}</body></html>\n"
+        f"{section(chain)}</body></html>\n"
     )
+
+
+def section(chain: Chain) -> str:
+    """A part of a page: the picture, and below it what is told of each node, in both directions."""
+    sides = (("came from", chain.came_from), ("led to", chain.led_to))
+    lists = [f"<h3>{escape(chain.start.short)} {title}</h3>{_list(root)}" for title, root in sides]
+    return f'<div style="overflow-x:auto">{svg(chain)}</div>\n{"".join(lists)}'
+
+
+def _list(branch: Branch) -> str:
+    lines = []
+    for child in branch.branches:
+        how = f" <em>{escape(child.how)}</em>" if child.how else ""
+        facts = "<small>(shown elsewhere)</small>" if child.is_repeated else escape(told(child.node))
+        lines.append(f"<code>{escape(child.node.short)}</code>{how} {facts}{_list(child)}")
+    lines += [f"<small>{escape(remark)}</small>" for remark in remarks(branch)]
+    items = "\n".join(f"<li>{line}</li>" for line in lines)
+    return f'<ul style="margin:0;padding-left:18px">{items}</ul>' if lines else ""
 
 
 def svg(chain: Chain, is_alone: bool = False) -> str:
@@ -110,19 +129,19 @@ def _arrow(link: Link, places: Mapping[str, tuple[float, float]]) -> str:
     (x1, y1), (x2, y2) = places[link.above], places[link.below]
     x1, y1, x2 = x1 + BOX_W / 2, y1 + BOX_H, x2 + BOX_W / 2
     bend = max(GAP_Y / 2, abs(y2 - y1) / 2)
+    # One that passes by other rows goes round their boxes rather than behind them.
+    aside = 0.0 if y2 - y1 <= GAP_Y else BOX_W if x2 >= x1 else -BOX_W
     title = f"<title>{escape(link.how)}</title>" if link.how else ""
-    return f'<path d="M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}">{title}</path>'
+    towards = f"C{x1 + aside:g} {y1 + bend:g} {x2 + aside:g} {y2 - bend:g} {x2:g} {y2:g}"
+    return f'<path d="M{x1:g} {y1:g}{towards}">{title}</path>'
 
 
 def _box(node: Node, place: tuple[float, float], is_start: bool) -> str:
     x, y = place
     hue, facts = HUES[node.kind], told(node)
     edge = {"good": "#1a7f4b", "bad": "#b3382c", "": f"hsl({hue} 45% 55%)"}[node.mood]
-    lines = [
-        ("id", 17, _cut(node.short, LETTERS - 3)),
-        ("soft", 32, facts[:LETTERS]),
-        ("soft", 45, _cut(facts[LETTERS:].lstrip(", "), LETTERS)),
-    ]
+    first, second = [*wrap(facts, LETTERS, max_lines=2, placeholder="…"), "", ""][:2]
+    lines = [("id", 17, _cut(node.short, LETTERS - 3)), ("soft", 32, first), ("soft", 45, second)]
     said = "".join(
         f'<text class="{name}" x="{x + 9:g}" y="{y + down:g}">{escape(text)}</text>' for name, down, text in lines
     )

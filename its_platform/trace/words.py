@@ -6,10 +6,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from its_platform.trace.graph import Node
+from its_platform.trace.graph import Branch, Node
 
 # Said without their name, as they speak for themselves.
-_BARE = {"name", "status", "verdict", "action", "stage", "review", "purpose", "light", "weather", "reason", "job"}
+_BARE = {
+    "tool",
+    "name",
+    "status",
+    "verdict",
+    "action",
+    "stage",
+    "review",
+    "purpose",
+    "light",
+    "weather",
+    "reason",
+    "job",
+}
 # In the JSON alone: too long, or only there to be searched for.
 _UNSAID = {"onnx_digest", "weights_digest", "endpoint", "key", "commit", "ingested", "code_is_dirty"}
 # Long, and said elsewhere by those who need it.
@@ -30,10 +43,15 @@ def when(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def many(kind: str, count: int) -> str:
-    """`3 frames`, `1 dataset`."""
-    name = kind if count == 1 or kind.endswith("s") else f"{kind}s"
-    return f"{count} more {name}"
+def remarks(branch: Branch) -> list[str]:
+    """What is said of a node below its neighbours: those only counted, what is missing, where the chain goes on."""
+    said = [f"and {count} more {_plural(kind, count)}" for kind, count in branch.more.items()]
+    said += branch.missing
+    return [*said, f"goes on: its trace {branch.node.short}"] if branch.is_cut else said
+
+
+def _plural(kind: str, count: int) -> str:
+    return kind if count == 1 or kind.endswith("s") else f"{kind}s"
 
 
 def _fact(name: str, value: Any) -> str:

@@ -64,6 +64,7 @@ def test_the_report_shows_the_chain_of_what_is_served(summary: dict, tiny: Check
     page = (tiny.home / "demo" / "report.html").read_text("utf-8")
     served = summary["model_versions"][-1]
     chain = page[page.index("The chain of what is served now") :]
+    assert chain.index(" came from</h3>") < chain.index(" led to</h3>")
     for wanted in ("<svg", "dataset:v1", "dataset:v2", f"model:{served['version']}", served["run_id"][:12], "frame:"):
         assert wanted in chain
 

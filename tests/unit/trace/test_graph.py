@@ -125,4 +125,6 @@ def test_a_picture_asks_for_nothing_from_outside_and_shows_marks_as_text() -> No
     assert "http" not in page
     assert "&lt;model:2&gt;" in page
     assert "<model:2>" not in page
+    assert page.index("report:1 came from") < page.index("report:1 led to")
+    assert page.count("<code>") == len({key for link in LOOP for key in link}) - 1
     assert written(chain, ".svg").startswith('<svg xmlns="http://www.w3.org/2000/svg"')
