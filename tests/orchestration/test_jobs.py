@@ -371,8 +371,17 @@ def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
     decided.decision.action, decided.incoming = "train_first", True
     waiting = look(drift_sensor)
     assert "first the footage that is coming in" in said(waiting)
+    assert decided.recorded == [], "recorded, it would count as an attempt that gave no model"
     decided.incoming = False
     assert requested(look(drift_sensor, waiting.cursor)).run_key == "k1"
+    assert decided.recorded == ["train_first"]
+
+
+def test_the_wait_for_footage_is_not_begun_anew_by_another_report(look, decided):
+    decided.decision.action, decided.incoming = "train_first", True
+    first = look(drift_sensor)
+    decided.decision.key = "k2"
+    assert look(drift_sensor, first.cursor).cursor == first.cursor
 
 
 def test_a_retraining_extends_the_dataset_of_what_is_served(look, decided):
