@@ -243,6 +243,22 @@ def record_decision(
     return True
 
 
+def record_run(stores: Stores, key: str, run_id: str) -> bool:
+    """Name the run that a decision to train started, in the latest decision of this key; whether it was new.
+
+    The first run stays: one that is started again for the same decision says so by its own tag.
+    """
+    wanted = sa.select(DecisionRow).where(
+        DecisionRow.action.in_(TRAININGS), DecisionRow.numbers["key"].astext == key, DecisionRow.run_id.is_(None)
+    )
+    with stores.database.lock("decisions"), stores.database.session() as session:
+        row = session.scalar(wanted.order_by(DecisionRow.id.desc()).limit(1))
+        if row is None:
+            return False
+        row.run_id = run_id
+    return True
+
+
 def list_decisions(stores: Stores, limit: int | None = None) -> list[dict[str, Any]]:
     """What was decided, the latest first."""
     with stores.database.session() as session:
@@ -265,7 +281,8 @@ def _own_decisions() -> sa.Select[Any]:
 
 
 def _says_the_same(last: DecisionRow, decision: Decision, run_id: str | None) -> bool:
-    if last.action != decision.action or last.run_id != run_id:
+    # The run of a decision is named after it was recorded: to decide the same again says nothing new.
+    if last.action != decision.action or (run_id is not None and last.run_id != run_id):
         return False
     if decision.is_training:
         return bool(last.numbers.get("key") == decision.key)

@@ -35,6 +35,7 @@ ENTRIES: dict[str, _Entry] = {
     "status": _Entry("stack", "status", "What runs, where, and whether it answers.", _PLATFORM),
     "doctor": _Entry("stack", "doctor", "Look for what is wrong, and say how to mend it.", _PLATFORM),
     "detect": _Entry("serving", "detect", "Draw the served detector's boxes on a picture or a video.", _PLATFORM),
+    "trace": _Entry("trace", "trace", "Where anything came from, and what came of it.", _PLATFORM),
     "camera": _Entry("camera", None, "Cameras that footage comes from.", _STAGES),
     "frames": _Entry("frames", None, "Frames taken from footage.", _STAGES),
     "labels": _Entry("labels", None, "Boxes, who drew them and who reviewed them.", _STAGES),

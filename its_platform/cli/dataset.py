@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -104,6 +104,8 @@ def show(
     if sample is not None:
         sample.write_bytes(sample_sheet(stores, found.name))
     emit(card, json, lambda: _table(card))
+    if not json:
+        say(f"Trace: its trace dataset:{found.name}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.model.scoring import Evaluation
@@ -86,6 +86,8 @@ def show(version: int, json: JsonFlag = False) -> None:
     measured = evaluation_of(stores, version)
     facts = {**asdict(known), "slices": [asdict(score) for score in measured.slices]}
     emit(facts, json, lambda: _slices(measured, f"version {version}, dataset {known.dataset_version}"))
+    if not json:
+        say(f"Trace: its trace model:{version}")
 
 
 @app.command()

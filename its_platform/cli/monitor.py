@@ -93,6 +93,7 @@ def show(report_id: str, json: JsonFlag = False) -> None:
             say(f"Never seen in the reference: {', '.join(found.unseen_strata)}")
         if found.html:
             say(f"Page: {found.html}")
+        say(f"Trace: its trace report:{found.id}")
     columns = [
         {"column": name, **figures, "times_threshold": figures["effect"] / figures["threshold"]}
         for name, figures in found.columns.items()

@@ -65,10 +65,13 @@ class _Ground:
     seed: int
 
 
-def build_dataset(stores: Stores, request: DatasetRequest, progress: Progress = no_progress) -> DatasetVersion:
+def build_dataset(
+    stores: Stores, request: DatasetRequest, progress: Progress = no_progress, dagster_run: str | None = None
+) -> DatasetVersion:
     """Make the version that the request describes, or give the one that has the same content.
 
-    Raises `NoReviewedLabels` when nothing that was selected may teach or judge (with a window: nothing new of it),
+    dagster_run: id of the Dagster run that asks for it, kept with the version's row for the trace. Raises
+    `NoReviewedLabels` when nothing that was selected may teach or judge (with a window: nothing new of it),
     `TooFewBlocks` when train, val or golden would be empty, `NotFound` for an unknown `previous`.
     """
     with stores.database.lock("dataset"):
@@ -81,7 +84,7 @@ def build_dataset(stores: Stores, request: DatasetRequest, progress: Progress = 
         rows, left_out = assign(request, selection, ground, stores.settings)
         made = _with_golden(stores, request, rows, ground)
         progress("dataset", 3, 4, "committing")
-        result = _commit(stores, request, made, ground, left_out)
+        result = _commit(stores, request, made, ground, left_out, dagster_run)
         progress("dataset", 4, 4, f"{result.name}: {sum(result.counts.values())} frames")
         return result
 
@@ -258,6 +261,7 @@ def _commit(
     made: tuple[list[Row], GoldenSet | None],
     ground: _Ground,
     left_out: Counter[str],
+    dagster_run: str | None,
 ) -> DatasetVersion:
     rows, golden = made
     figures = statistics(rows)
@@ -291,7 +295,8 @@ def _commit(
         boxes=figures["boxes"],
         golden=card["golden"],
         previous=request.previous,
-        request=described,
+        # Not in the card: a build that is taken over by another run has to give the same bytes.
+        request={**described, "dagster_run": dagster_run} if dagster_run else described,
         commit=commit,
     )
     with stores.database.session() as session:

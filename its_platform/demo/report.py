@@ -21,6 +21,8 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
     from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 
     from its_platform.release import history, latest_judgement
+    from its_platform.trace import trace
+    from its_platform.trace.picture import section
 
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("its_platform.demo", "."), PackageLoader("its_platform.loop", ".")]),
@@ -39,12 +41,15 @@ def write_report(demo: Demo, summary: dict[str, Any], releases: tuple[Release, R
         if r.stage == "production"
     ]
     judgement = latest_judgement(demo.stores, releases[1].version)
+    chain = trace(demo.stores, f"release:{releases[1].id}")
     page = environment.get_template("report.html.j2").render(
         summary=summary,
         pictures=asyncio.run(_pictures(demo, releases)),
         drift_chart=drift_chart(summary["drift"]["windows"]),
         releases=rows,
         gates=judgement.results if judgement else (),
+        chain=chain,
+        chain_shown=section(chain),
     )
     path = demo.settings.home / "demo" / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -153,6 +153,11 @@ class FrameIndex:
             raise BadInput(f"{len(hashes)} frames begin with {start_of_hash!r}.", "Give more of the hash.")
         return rows[0]
 
+    def beginning(self, start_of_hash: str) -> list[str]:
+        """The hashes that begin so, each once, in order."""
+        table = self._read(["frame_hash"], chosen=pc.starts_with(ds.field("frame_hash"), start_of_hash))
+        return sorted(set(table["frame_hash"].to_pylist()))
+
     def summary(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
         """Counts, times and mean figures by camera, light and weather."""
         import duckdb

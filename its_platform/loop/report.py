@@ -18,11 +18,14 @@ def write_report(play: RealPlay, facts: dict[str, Any], releases: tuple[Release,
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     from its_platform.release import latest_judgement
+    from its_platform.trace import trace
+    from its_platform.trace.picture import section
 
     environment = Environment(
         loader=PackageLoader("its_platform.loop", "."), autoescape=select_autoescape(["j2", "html"])
     )
     judgement = latest_judgement(play.stores, releases[1].version)
+    chain = trace(play.stores, f"release:{releases[1].id}")
     windows = [{**row, "window": f"{row['since']:%d %b %H:%M}"} for row in facts["drift"] if row["score"] is not None]
     page = environment.get_template("report.html.j2").render(
         facts=facts,
@@ -31,6 +34,8 @@ def write_report(play: RealPlay, facts: dict[str, Any], releases: tuple[Release,
         score_charts=[score_chart(facts["scores"], what) for what in dict.fromkeys(r["what"] for r in facts["scores"])],
         gates=judgement.results if judgement else (),
         seconds=play.seconds,
+        chain=chain,
+        chain_shown=section(chain),
     )
     path = play.folder / "report.html"
     path.write_text(page, "utf-8")

@@ -25,7 +25,7 @@ from its_platform.model.embedder import export_embedder
 from its_platform.model.evaluate import JUDGED_SPLITS, best_thresholds, detect_frames, evaluate_onnx, truth_of
 from its_platform.model.export import ParityResult, digest_of
 from its_platform.model.letterbox import letterbox
-from its_platform.model.origin import code_commit
+from its_platform.model.origin import DAGSTER_TAG, code_commit
 from its_platform.model.registered import EVALUATION, ONNX, PARITY, WEIGHTS, base_weights, evaluation_of
 from its_platform.model.scoring import Evaluation
 from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan, trainer_of
@@ -74,11 +74,13 @@ def train_candidate(
     weights: Path | None = None,
     image_size: int | None = None,
     fresh: bool = False,
+    dagster_run: str | None = None,
 ) -> Candidate:
     """Train, export, compare, evaluate and register. None takes the setting.
 
-    A finished candidate of the same dataset, parameters and weights is returned as it is, unless `fresh`. Raises
-    `BadInput` for weights that are not there, `NotFound` for an unknown dataset version.
+    A finished candidate of the same dataset, parameters and weights is returned as it is, unless `fresh`.
+    dagster_run: id of the Dagster run that asks for it, kept for the trace. Raises `BadInput` for weights that are
+    not there, `NotFound` for an unknown dataset version.
     """
     from its_platform.dataset import load_manifest, version
 
@@ -96,7 +98,7 @@ def train_candidate(
         # What is served next is watched from its first frame on, and that takes the embedder.
         export_embedder(stores.settings)
         manifest = load_manifest(stores, dataset)
-        with _run(stores, key, parameters, wanted) as (client, run_id, folder):
+        with _run(stores, key, parameters, wanted, dagster_run) as (client, run_id, folder):
             made = _make(stores, client, run_id, folder, wanted, manifest, base, parameters, progress)
             return Candidate(_register(stores, run_id, made, wanted, parameters, key), run_id, made.evaluation)
 
@@ -132,7 +134,7 @@ def _parameters(
 
 @contextmanager
 def _run(
-    stores: Stores, key: str, parameters: dict[str, Any], wanted: DatasetVersion
+    stores: Stores, key: str, parameters: dict[str, Any], wanted: DatasetVersion, dagster_run: str | None
 ) -> Iterator[tuple[MlflowClient, str, Path]]:
     """An open MLflow run and its work folder; the run ends FINISHED or FAILED with the block."""
     client = stores.registry.client()
@@ -146,6 +148,7 @@ def _run(
         "code_is_dirty": str(is_dirty).lower(),
         "base_weights_digest": parameters["base_weights_digest"],
         "mlflow.runName": f"{parameters['family']}-{wanted.name}-{key[:6]}",
+        **({DAGSTER_TAG: dagster_run} if dagster_run else {}),
     }
     run_id = client.create_run(stores.registry.experiment(), tags=tags).info.run_id
     folder = stores.settings.home.absolute() / "work" / "training" / run_id

@@ -134,6 +134,31 @@ def query(
     return rows[wanted]
 
 
+def tally(stores: Stores) -> list[dict[str, Any]]:
+    """Rows by model version, stage and purpose: version, stage, purpose, rows, first and last capture time, and when
+    the first and the last were logged."""
+    import pyarrow as pa
+
+    path = table_path(stores)
+    if not _table_exists(path):
+        return []
+    by = ["version", "stage", "purpose"]
+    rows = _read(path, columns=[*by, "at", "logged_at"], keep=None)
+    asked = [("at", "count"), ("at", "min"), ("at", "max"), ("logged_at", "min"), ("logged_at", "max")]
+    counted = pa.TableGroupBy(rows, by).aggregate(asked)
+    return [
+        {
+            **{name: row[name] for name in by},
+            "rows": row["at_count"],
+            "first": row["at_min"],
+            "last": row["at_max"],
+            "logged_first": row["logged_at_min"],
+            "logged_last": row["logged_at_max"],
+        }
+        for row in counted.sort_by([(name, "ascending") for name in by]).to_pylist()
+    ]
+
+
 def latest(stores: Stores, purpose: str, version: int) -> datetime | None:
     """Capture time of the newest row of this purpose and version, or None where there is none."""
     rows = query(stores, purpose=purpose, version=version, columns=["at"])
