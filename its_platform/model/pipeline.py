@@ -8,10 +8,12 @@ nothing is registered: that is `train`'s work.
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 PARAMETERS = Path("params.yaml")
 FOLDER = Path("pipeline")
 DATASET, MODEL, PICTURES = "dataset", "model", "pictures"
-CURVES, METRICS, SLICES = "curves.csv", "metrics.json", "slices.json"
+CURVES, METRICS = "curves.csv", "metrics"
 
 
 class _DatasetChoice(BaseModel):
@@ -129,20 +131,20 @@ def export_stage(pipeline: Pipeline, progress: Progress = no_progress) -> Parity
 
 
 def evaluate_stage(pipeline: Pipeline, progress: Progress = no_progress) -> Evaluation:
-    """evaluation.json, the figures of it that DVC compares, and pictures."""
+    """evaluation.json, a file of figures for each slice, and pictures."""
     from its_platform.model.pictures import draw_judged
 
     wanted, manifest = _dataset(pipeline)
     evaluation = judge_export(pipeline.stores, wanted, manifest, pipeline.model, progress)
-    names = evaluation.names()
-    write_json(pipeline.folder / METRICS, {n: metrics_of(evaluation, n) for n in names if n in ("all", "golden")})
-    write_json(pipeline.folder / SLICES, {n: metrics_of(evaluation, n) for n in names if n not in ("all", "golden")})
+    shutil.rmtree(pipeline.folder / METRICS, ignore_errors=True)
+    for name in evaluation.names():
+        write_json(_metrics_file(pipeline.folder / METRICS, name), metrics_of(evaluation, name))
     draw_judged(pipeline.stores, pipeline.folder / PICTURES, pipeline.model / ONNX, manifest, evaluation)
     return evaluation
 
 
 def metrics_of(evaluation: Evaluation, name: str) -> dict[str, float | int]:
-    """The figures of one slice; a slice without any true box says nothing but that. `low` and `high` bound 95 %."""
+    """The figures of one slice; without any true box there are none. `low` and `high` bound the middle 95 %."""
     means, anyhow = evaluation.score(name), evaluation.score(name, ANY_CLASS)
     if means is None or not means.boxes:
         return {"boxes": 0}
@@ -163,6 +165,12 @@ def metrics_of(evaluation: Evaluation, name: str) -> dict[str, float | int]:
             "any_class_ap50_high": anyhow.ap50_high,
         }
     return figures
+
+
+def _metrics_file(folder: Path, name: str) -> Path:
+    """golden/light=day.json. A class or camera may be called anything; no name leads out of the folder."""
+    of_golden, short = name.startswith("golden/"), quote(name.removeprefix("golden/"), safe="=+@ ")
+    return _made(folder / "golden" if of_golden else folder) / f"{short}.json"
 
 
 def _dataset(pipeline: Pipeline) -> tuple[DatasetVersion, DataFrame]:
