@@ -17,6 +17,28 @@ app = typer.Typer(
 
 
 @app.command()
+def params(version: int, json: JsonFlag = False) -> None:
+    """Print the params.yaml of a registered version, and the commit that trained it. Asks MLflow."""
+    import sys
+
+    import yaml
+
+    from its_platform.model.registered import pipeline_parameters
+    from its_platform.settings import load_settings
+    from its_platform.stores import open_stores
+    from its_platform.stores.registry import MODEL_NAME
+
+    stores = open_stores(load_settings())
+    found = pipeline_parameters(stores, version)
+    commit = stores.registry.get(MODEL_NAME, version).tags.get("code_commit", "unknown")
+    if json:
+        emit({"commit": commit, **found}, json)
+    else:
+        sys.stdout.write(f"# Version {version}, trained by the code of commit {commit}.\n")
+        sys.stdout.write(yaml.safe_dump(found, sort_keys=False))
+
+
+@app.command()
 def dataset(json: JsonFlag = False) -> None:
     """Check the dataset version out, and prove that the object store has each of its frames."""
     from its_platform.model.pipeline import check_out_dataset

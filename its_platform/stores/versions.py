@@ -191,7 +191,8 @@ def _pushed(settings: Settings) -> Path:
 
 
 def _tags(where: Path) -> list[str]:
-    lines = _git(where, "tag", "--list", f"{_TAG}*", "--sort=creatordate").splitlines()
+    order = ("--sort=version:refname", "--sort=creatordate")  # the name decides between two of one second
+    lines = _git(where, "tag", "--list", f"{_TAG}*", *order).splitlines()
     return [line.removeprefix(_TAG) for line in lines]
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from its_platform.cameras import add_camera, make_camera
+from its_platform.cameras import add_camera
+from its_platform.cameras.registry import make_camera
 from its_platform.dataset import DatasetRequest, build_dataset
 from its_platform.frames.ingest import ingest
 from its_platform.labels.review import review_simulated, unlabelled_frames
