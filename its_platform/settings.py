@@ -178,7 +178,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Where the servers listen and are asked.")
     environments: Path = Field(REPOSITORY / ".venvs", description="Where the environments of DVC and Triton are.")
     database_url: str | None = Field(None, description="PostgreSQL of someone else; its database name is a prefix.")
-    objects_url: str | None = Field(None, description="S3 of someone else, for frames.")
+    objects_url: str | None = Field(None, description="S3 of someone else, or `file:///folder`, for frames.")
+    data_remote: Path | None = Field(
+        None,
+        description="Folder that dataset versions are pushed to and pulled from; `dvc-remote` in `home` unless set.",
+    )
     classes: tuple[str, ...] = Field(
         ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"), description="Classes of a new dataset version."
     )

@@ -41,6 +41,7 @@ ENTRIES: dict[str, _Entry] = {
     "labels": _Entry("labels", None, "Boxes, who drew them and who reviewed them.", _STAGES),
     "dataset": _Entry("dataset", None, "Immutable dataset versions.", _STAGES),
     "model": _Entry("model", None, "Train, evaluate and export detectors.", _STAGES),
+    "pipeline": _Entry("pipeline", None, "The stages of dvc.yaml, for `dvc repro`.", _STAGES),
     "release": _Entry("release", None, "Gates, stages and rollback.", _STAGES),
     "serving": _Entry("serving", None, "Triton and the models that it serves.", _STAGES),
     "monitor": _Entry("monitor", None, "Predictions, drift and reports.", _STAGES),

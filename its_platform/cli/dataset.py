@@ -130,14 +130,29 @@ def push(json: JsonFlag = False) -> None:
 
 
 @app.command()
+def pull(json: JsonFlag = False) -> None:
+    """Take over every version of the remote, and prove that the object store has each of its frames."""
+    from its_platform.dataset.pull import pull_versions
+    from its_platform.telemetry import terminal_progress
+
+    with terminal_progress() as progress:
+        pulled = pull_versions(_stores(), progress)
+    emit(pulled, json)
+
+
+@app.command()
 def checkout(
-    name: str, to: Annotated[Path, typer.Option(help="A new or empty folder.")], json: JsonFlag = False
+    name: Annotated[str, typer.Argument(help="For example v1, or latest.")],
+    to: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    json: JsonFlag = False,
 ) -> None:
-    """Fetch a version's manifest and card from the remote."""
+    """Fetch a version's manifest and card from the remote; asks no database."""
+    from its_platform.settings import load_settings
     from its_platform.stores import versions as repository
 
-    stores = _stores()
-    folder = repository.checkout(stores.settings, _version(stores, name).name, to)
+    settings = load_settings()
+    wanted = repository.pushed_versions(settings)[-1] if name == "latest" else name
+    folder = repository.checkout(settings, wanted, to)
     emit({"folder": folder, "files": sorted(path.name for path in folder.iterdir())}, json)
 
 
@@ -146,12 +161,13 @@ def export(
     name: str, yolo: Annotated[Path, typer.Option("--yolo", help="Folder to write.")], json: JsonFlag = False
 ) -> None:
     """Write a version as a folder that a YOLO trainer reads; the golden set stays out."""
-    from its_platform.dataset import materialise_yolo
+    from its_platform.dataset import load_manifest, materialise_yolo
     from its_platform.telemetry import terminal_progress
 
     stores = _stores()
+    found = _version(stores, name)
     with terminal_progress() as progress:
-        folder = materialise_yolo(stores, _version(stores, name).name, yolo, progress)
+        folder = materialise_yolo(stores, found, load_manifest(stores, found.name), yolo, progress)
     emit({"folder": folder, "data": folder / "data.yaml"}, json)
 
 

@@ -103,6 +103,14 @@ def card_bytes(card: dict[str, Any]) -> bytes:
     return (json.dumps(card, indent=2, sort_keys=True) + "\n").encode()
 
 
+def read_card(data: bytes) -> dict[str, Any]:
+    """What `card_bytes` wrote. Raises `BadInput`."""
+    try:
+        return dict(json.loads(data))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"The card cannot be read: {error}.", "Check the version out again.") from error
+
+
 def readme_bytes(card: dict[str, Any]) -> bytes:
     """The card as a page for people."""
     figures, spacing = card["statistics"], card["spacing"]

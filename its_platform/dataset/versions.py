@@ -6,6 +6,7 @@ version's digest and cached under it. Making a version is `build`'s work.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,11 +19,12 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import select
 
-from its_platform.dataset.manifest import CARD, MANIFEST, digest_of, read_manifest
-from its_platform.errors import NotFound, PermanentError
+from its_platform.dataset.manifest import CARD, MANIFEST, digest_of, read_card, read_manifest
+from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
 from its_platform.stores.schema import DatasetVersionRow
+from its_platform.telemetry import Progress, no_progress
 
 
 class DatasetDamaged(PermanentError):
@@ -75,6 +77,35 @@ def from_row(row: DatasetVersionRow) -> DatasetVersion:
     )
 
 
+def from_files(files: Mapping[str, bytes]) -> DatasetVersion:
+    """The version that a manifest and a card describe, without any database. Raises `DatasetDamaged`."""
+    try:
+        card = read_card(files[CARD])
+        figures = card["statistics"]
+        found = DatasetVersion(
+            name=card["name"],
+            digest=card["digest"],
+            classes=tuple(card["classes"]),
+            counts=dict(figures["frames"]),
+            boxes=dict(figures["boxes"]),
+            golden=card["golden"],
+            previous=card["previous"],
+            request=dict(card["request"]),
+        )
+        is_whole = digest_of(files[MANIFEST], found.classes) == found.digest
+    except (BadInput, KeyError, TypeError, ValueError) as error:
+        raise DatasetDamaged(
+            f"These are not the files of a dataset version ({type(error).__name__}: {error}).",
+            "Check the version out again.",
+        ) from error
+    if not is_whole:
+        raise DatasetDamaged(
+            f"The manifest of {found.name} does not have the digest {found.digest[:12]}.",
+            "Check the version out again.",
+        )
+    return found
+
+
 def list_versions(stores: Stores) -> list[DatasetVersion]:
     """Every version, oldest first."""
     with stores.database.session() as session:
@@ -123,6 +154,26 @@ def version_bytes(stores: Stores, wanted: DatasetVersion) -> dict[str, bytes]:
     )
 
 
+def frame_bytes(stores: Stores, object_key: str, frame_hash: str) -> bytes:
+    """A frame of a manifest, known by its hash to be what was labelled. Raises `NotFound`, `DatasetDamaged`."""
+    data = stores.objects.get(object_key)
+    if hashlib.sha256(data).hexdigest() != frame_hash:
+        raise DatasetDamaged(
+            f"The object {object_key} is not the frame that was labelled.",
+            "Restore it from a copy of the object store.",
+        )
+    return data
+
+
+def prove_frames(stores: Stores, manifest: pd.DataFrame, progress: Progress = no_progress) -> int:
+    """Read each frame of a manifest from the object store and hash it; how many. Raises as `frame_bytes`."""
+    for done, (key, frame_hash) in enumerate(zip(manifest["object_key"], manifest["frame_hash"], strict=True), 1):
+        frame_bytes(stores, key, frame_hash)
+        if done % 50 == 0 or done == len(manifest):
+            progress("frames", done, len(manifest))
+    return len(manifest)
+
+
 def cache_folder(stores: Stores, digest: str) -> Path:
     return stores.settings.home / "cache" / "datasets" / digest
 
@@ -147,12 +198,17 @@ def publish(unfinished: Path, folder: Path) -> None:
             raise
 
 
+def remote_bytes(stores: Stores, name: str) -> dict[str, bytes]:
+    """The version's files by name, from the remote of the data repository alone. Raises `NotFound`."""
+    space = stores.settings.home / "cache" / "datasets"
+    space.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".checkout-", dir=space) as place:
+        target = repository.checkout(stores.settings, name, Path(place) / "version")
+        return {path.name: path.read_bytes() for path in sorted(target.iterdir()) if path.is_file()}
+
+
 def _fetch(stores: Stores, wanted: DatasetVersion, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".checkout-", dir=folder.parent) as place:
-        target = Path(place) / "version"
-        repository.checkout(stores.settings, wanted.name, target)
-        files = {path.name: path.read_bytes() for path in target.rglob("*") if path.name in (MANIFEST, CARD)}
+    files = {name: data for name, data in remote_bytes(stores, wanted.name).items() if name in (MANIFEST, CARD)}
     if MANIFEST not in files:
         raise DatasetDamaged(f"{wanted.name} has no manifest in the data repository.", "Restore it from its remote.")
     write_folder(folder, files)

@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import yaml
 
-from its_platform.dataset.versions import cache_folder, load_manifest, publish, version
+from its_platform.dataset.versions import DatasetVersion, cache_folder, frame_bytes, publish
 from its_platform.labels.formats import yolo_lines
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -21,16 +22,21 @@ from its_platform.telemetry import Progress, no_progress
 SPLITS = ("train", "val", "test")
 
 
-def materialise_yolo(stores: Stores, name: str, folder: Path | None = None, progress: Progress = no_progress) -> Path:
+def materialise_yolo(
+    stores: Stores,
+    wanted: DatasetVersion,
+    manifest: pd.DataFrame,
+    folder: Path | None = None,
+    progress: Progress = no_progress,
+) -> Path:
     """Write the folder (home/cache by default) unless it is there; gives its path.
 
-    Pictures are copies: a trainer that "repairs" a JPEG in place would otherwise change the stored frame.
+    Pictures are copies: a trainer that "repairs" a JPEG in place would otherwise change the stored frame. Raises
+    `NotFound` and `DatasetDamaged` for a frame that the object store lacks or holds differently.
     """
-    wanted = version(stores, name)
     target = (folder or cache_folder(stores, wanted.digest).with_name(f"{wanted.digest}-yolo")).resolve()
     if (target / "data.yaml").is_file() and (target / "digest").read_text("utf-8") == wanted.digest:
         return target
-    manifest = load_manifest(stores, name)
     rows = manifest[manifest["split"].isin(SPLITS)]
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
@@ -41,7 +47,7 @@ def materialise_yolo(stores: Stores, name: str, folder: Path | None = None, prog
         for done, row in enumerate(rows.to_dict("records"), 1):
             stem = row["frame_hash"]
             picture = unfinished / "images" / row["split"] / f"{stem}.jpg"
-            picture.write_bytes(stores.objects.get(row["object_key"]))
+            picture.write_bytes(frame_bytes(stores, row["object_key"], stem))
             boxes = [SimpleNamespace(**box) for box in row["boxes"]]
             text = yolo_lines(boxes, wanted.classes, row["width"], row["height"])
             (unfinished / "labels" / row["split"] / f"{stem}.txt").write_text(text, "utf-8")

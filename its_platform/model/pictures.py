@@ -39,25 +39,18 @@ def sample_predictions(stores: Stores, candidate: Candidate) -> bytes:
     return _kept(stores, candidate, "predictions.png")
 
 
-def draw_all(
-    stores: Stores,
-    folder: Path,
-    onnx: Path,
-    manifest: DataFrame,
-    evaluation: Evaluation,
-    epochs: Sequence[EpochFigures],
-) -> None:
-    """Write curves.png, confusion.png, precision_recall.png and predictions.png into `folder`."""
+def draw_judged(stores: Stores, folder: Path, onnx: Path, manifest: DataFrame, evaluation: Evaluation) -> None:
+    """Write confusion.png, precision_recall.png, predictions.png and slices.png into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     judged = manifest[manifest["split"].isin(list(JUDGED_SPLITS))]
     shown = judged.iloc[_spread(len(judged), MOST_FRAMES)].reset_index(drop=True)
     classes = list(evaluation.classes)
     truth, found = truth_of(shown, classes), detect_frames(stores, onnx, shown, classes)
     limits = [evaluation.thresholds[name] for name in classes]
-    (folder / "curves.png").write_bytes(curves_picture(epochs))
     (folder / "confusion.png").write_bytes(confusion_picture(confusion(truth, found, limits), classes))
     (folder / "precision_recall.png").write_bytes(precision_recall_picture(truth, found, classes))
     (folder / "predictions.png").write_bytes(_predictions(stores, shown, truth, found, classes, limits))
+    (folder / "slices.png").write_bytes(slices_picture(evaluation))
 
 
 def confusion(
@@ -140,6 +133,19 @@ def precision_recall_picture(
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=7)
+    return _png(figure)
+
+
+def slices_picture(evaluation: Evaluation) -> bytes:
+    """mAP50 of each slice that holds a true box, with its interval."""
+    figure, (axes,) = _figure(1)
+    shown = [s for s in evaluation.slices if s.class_name is None and s.boxes]
+    for place, score in enumerate(reversed(shown)):
+        axes.barh(place, score.ap50, color="#9ecae1")
+        axes.plot([score.ap50_low, score.ap50_high], [place, place], color="#08519c")
+    axes.set_yticks(range(len(shown)), [s.slice for s in reversed(shown)], fontsize=min(8.0, 200 / max(1, len(shown))))
+    axes.set(xlim=(0, 1), title="mAP50, and the middle 95 % over blocks of frames")
+    axes.grid(alpha=0.3, axis="x")
     return _png(figure)
 
 

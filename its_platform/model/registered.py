@@ -1,20 +1,24 @@
-"""A registered version's files on this machine, and what was measured when it was trained.
+"""A registered version's files on this machine, how it was trained, and what was measured then.
 
-Enters: a version number. Leaves: paths of its files, or its evaluation. Making a version is `train`'s work.
+Enters: a version number. Leaves: paths of its files, its parameters, or its evaluation. Making a version is `train`'s
+work.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from its_platform.errors import NotFound
+from its_platform.model.export import digest_of
 from its_platform.model.scoring import Evaluation
+from its_platform.settings import REPOSITORY, STARTER_WEIGHTS
 from its_platform.stores.registry import MODEL_NAME
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
+    from its_platform.stores.registry import ModelVersion
 
 EVALUATION, WEIGHTS, ONNX, PARITY = "evaluation.json", "model.pt", "model.onnx", "parity.json"
 
@@ -32,6 +36,36 @@ def base_weights(stores: Stores, version: int) -> Path:
     if not path.is_file():
         raise NotFound(f"Version {version} has no weights to train from.", "Give a .pt with --weights.")
     return path
+
+
+def pipeline_parameters(stores: Stores, version: int) -> dict[str, dict[str, Any]]:
+    """What params.yaml has to say to train a version again. Raises `NotFound`, also for weights that are gone."""
+    known = stores.registry.get(MODEL_NAME, version)
+    run = stores.registry.client().get_run(known.run_id).data
+    told = run.params
+    return {
+        "dataset": {"version": told["dataset"], "digest": told["dataset_digest"]},
+        "training": {
+            "family": told["family"],
+            "weights": str(_weights_of(stores, known, told["base_weights_digest"])),
+            **{name: int(told[name]) for name in ("epochs", "image_size", "batch", "freeze_layers", "seed")},
+            **{name: float(told[name]) for name in ("learning_rate", "export_iou")},
+            "device": run.tags.get("device", "cpu"),
+        },
+    }
+
+
+def _weights_of(stores: Stores, known: ModelVersion, digest: str) -> Path:
+    """Where the weights of this digest lie: the starter, or a registered version's."""
+    if digest_of(STARTER_WEIGHTS) == digest:
+        return STARTER_WEIGHTS.relative_to(REPOSITORY)
+    for other in stores.registry.list():
+        if other.tags.get("weights_digest") == digest:
+            return base_weights(stores, other.version)
+    raise NotFound(
+        f"Version {known.version} began with weights that are neither the starter's nor a registered version's.",
+        f"Put the .pt whose SHA-256 is {digest[:12]}… into training.weights.",
+    )
 
 
 def evaluation_of(stores: Stores, version: int) -> Evaluation:

@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from its_platform.errors import BadInput
 from its_platform.model.embedder import export_embedder
-from its_platform.model.evaluate import JUDGED_SPLITS, best_thresholds, detect_frames, evaluate_onnx, truth_of
 from its_platform.model.export import ParityResult, digest_of
-from its_platform.model.letterbox import letterbox
 from its_platform.model.origin import DAGSTER_TAG, code_commit
-from its_platform.model.registered import EVALUATION, ONNX, PARITY, WEIGHTS, base_weights, evaluation_of
+from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weights, evaluation_of
 from its_platform.model.scoring import Evaluation
-from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan, trainer_of
+from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters
+from its_platform.model.trainer import EpochFigures, TrainedDetector
 from its_platform.stores.registry import ModelVersion, VersionFacts
 from its_platform.telemetry import Progress, no_progress
 
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from its_platform.stores import Stores
 
 KEY_TAG = "training_key"
-RECIPE = "3"  # raise it whenever the same parameters would train another detector
-PARITY_FRAMES = 24
 
 __all__ = ["Candidate", "base_weights", "facts_of", "finished_candidate", "train_candidate"]
 
@@ -88,7 +84,7 @@ def train_candidate(
     base = Path(weights or stores.settings.training.weights)
     if not base.is_file():
         raise BadInput(f"There are no weights at {base}.", "Give the path of a .pt with --weights.")
-    parameters = _parameters(stores, wanted, base, epochs, image_size)
+    parameters = training_parameters(stores.settings, wanted, base, epochs, image_size)
     key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     # The lock ends with its process: a run that is open although the lock is free belongs to a dead training.
     with stores.database.lock(f"train {key}"):
@@ -109,27 +105,6 @@ def finished_candidate(stores: Stores, key: str) -> Candidate | None:
         if known.tags.get(KEY_TAG) == key:
             return Candidate(known, known.run_id, evaluation_of(stores, known.version), is_new=False)
     return None
-
-
-def _parameters(
-    stores: Stores, wanted: DatasetVersion, base: Path, epochs: int | None, image_size: int | None
-) -> dict[str, Any]:
-    settings = stores.settings.training
-    return {
-        "recipe": RECIPE,
-        "family": settings.family,
-        "dataset": wanted.name,
-        "dataset_digest": wanted.digest,
-        "base_weights": base.name,
-        "base_weights_digest": digest_of(base),
-        "epochs": epochs or settings.epochs,
-        "image_size": image_size or settings.image_size,
-        "batch": settings.batch,
-        "learning_rate": settings.learning_rate,
-        "freeze_layers": settings.freeze_layers,
-        "seed": settings.seed,
-        "export_iou": settings.export_iou,
-    }
 
 
 @contextmanager
@@ -185,45 +160,24 @@ def _make(
     progress: Progress,
 ) -> _Made:
     from its_platform.dataset import materialise_yolo
-    from its_platform.model.pictures import draw_all
+    from its_platform.model.pictures import curves_picture, draw_judged
 
-    settings = stores.settings
-    trainer = trainer_of(parameters["family"])
-    plan = TrainingPlan(
-        data=materialise_yolo(stores, wanted.name),
-        weights=base,
-        folder=folder,
-        home=settings.home,
-        epochs=parameters["epochs"],
-        image_size=parameters["image_size"],
-        batch=parameters["batch"],
-        learning_rate=parameters["learning_rate"],
-        freeze_layers=parameters["freeze_layers"],
-        device=settings.training.device,
-        workers=settings.training.workers,
-        seed=parameters["seed"],
+    kept, pictures = folder / "version", folder / "pictures"
+    trained = train_weights(
+        stores.settings,
+        parameters,
+        materialise_yolo(stores, wanted, manifest),
+        base,
+        kept,
+        lambda figures: _log_epoch(client, run_id, figures),
+        progress,
     )
-    trained = trainer.train(plan, lambda figures: _log_epoch(client, run_id, figures), progress)
-    kept = folder / "version"
-    kept.mkdir(parents=True, exist_ok=True)
-    weights = trained.weights.replace(kept / WEIGHTS)
-    progress("export", 0, 2, "ONNX")
-    trainer.export(weights, kept / ONNX, plan.image_size, parameters["export_iou"], wanted.name)
-    progress("export", 1, 2, "parity")
-    parity = trainer.parity(weights, kept / ONNX, _squares(stores, manifest, plan.image_size))
-    progress("export", 2, 2, f"{parity.share:.1%} of the detector's own boxes")
-    classes = list(wanted.classes)
-    val = manifest[manifest["split"] == "val"].reset_index(drop=True)
-    found = detect_frames(stores, kept / ONNX, val, classes)
-    thresholds = best_thresholds(truth_of(val, classes), found, classes)
-    evaluation = evaluate_onnx(
-        stores, kept / ONNX, manifest, classes, thresholds, dataset=wanted.name, progress=progress
-    )
-    _write_json(kept / EVALUATION, evaluation.as_dict())
-    _write_json(kept / PARITY, parity.as_dict())
+    parity = export_weights(stores, parameters, manifest, kept, progress)
+    evaluation = judge_export(stores, wanted, manifest, kept, progress)
     _log_scores(client, run_id, evaluation, parity, trained)
-    draw_all(stores, folder / "pictures", kept / ONNX, manifest, evaluation, trained.epochs)
-    client.log_artifacts(run_id, str(folder / "pictures"), "pictures")
+    draw_judged(stores, pictures, kept / ONNX, manifest, evaluation)
+    (pictures / "curves.png").write_bytes(curves_picture(trained.epochs))
+    client.log_artifacts(run_id, str(pictures), "pictures")
     client.log_artifact(run_id, str(kept / EVALUATION))
     return _Made(kept, trained, parity, evaluation)
 
@@ -250,16 +204,6 @@ def _register(
         },
     )
     return stores.registry.create_version(run_id, made.folder, facts)
-
-
-def _squares(stores: Stores, manifest: DataFrame, size: int) -> npt.NDArray[np.uint8]:
-    """Judged frames spread evenly over the manifest, letterboxed; any frames where none may judge."""
-    from its_platform.frames import load_image
-
-    judged = manifest[manifest["split"].isin(list(JUDGED_SPLITS))]
-    keys = list((judged if len(judged) else manifest)["object_key"])
-    chosen = sorted({round(i) for i in np.linspace(0, len(keys) - 1, min(PARITY_FRAMES, len(keys)))})
-    return np.stack([letterbox(load_image(stores, keys[i]), size)[0] for i in chosen])
 
 
 def _log_epoch(client: MlflowClient, run_id: str, figures: EpochFigures) -> None:
@@ -300,10 +244,6 @@ def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float], st
 def _parts(values: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
     for at in range(0, len(values), most):
         yield values[at : at + most]
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def facts_of(candidate: Candidate) -> dict[str, Any]:

@@ -43,6 +43,13 @@ class ObjectStore(Protocol):
 
 def open_objects(settings: Settings) -> ObjectStore:
     """The object store of these settings; nothing is connected to yet."""
+    if settings.objects_url is not None and settings.objects_url.startswith("file://"):
+        folder = Path(unquote(urlsplit(settings.objects_url).path))
+        if not folder.is_dir():
+            raise BadInput(
+                f"There is no folder {folder} for frames.", "Make or mount it; it is named by ITS_OBJECTS_URL."
+            )
+        return DirectoryStore(folder)
     if settings.objects_url is not None:
         return S3Store(settings.objects_url)
     if settings.profile == "services":

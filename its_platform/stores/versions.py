@@ -46,7 +46,7 @@ def repository(settings: Settings) -> Path:
 
 def remote(settings: Settings) -> Path:
     """Folder that versions are pushed to."""
-    return settings.home.absolute() / "dvc-remote"
+    return (settings.data_remote or settings.home / "dvc-remote").absolute()
 
 
 def commit_version(settings: Settings, name: str, files: Mapping[str, bytes] | Path, message: str) -> str:
@@ -89,9 +89,35 @@ def push(settings: Settings, name: str | None = None) -> int:
     with _held(settings):
         _ensure_repository(settings)
         _dvc(settings, "push", "--quiet", "--all-tags", "--jobs", "4")
-        _git(repository(settings), "push", "--quiet", "--tags", "origin", "HEAD")
+        _git(repository(settings), "push", "--quiet", "--tags", str(remote(settings) / "git"), "HEAD:main")
         names = [name] if name is not None else list_versions(settings)
         return sum(prove(settings, one) for one in names)
+
+
+def fetch(settings: Settings) -> list[str]:
+    """Bring the data repository up to its remote; the names of its versions, oldest first.
+
+    Raises `NotFound` where nothing was ever pushed, `DataRepositoryBroken` where each side has versions of its own.
+    """
+    far = _pushed(settings)
+    with _held(settings):
+        _ensure_repository(settings)
+        where = repository(settings)
+        _git(where, "fetch", "--quiet", "--tags", str(far), "main")
+        if _git(where, "rev-list", "HEAD..FETCH_HEAD"):
+            try:
+                _git(where, "merge", "--quiet", "--ff-only", "FETCH_HEAD")
+            except DataRepositoryBroken as error:
+                raise DataRepositoryBroken(
+                    f"{where} and its remote each have dataset versions of their own.",
+                    "Begin with an empty ITS_HOME, and build what is missing again.",
+                ) from error
+        return list_versions(settings)
+
+
+def pushed_versions(settings: Settings) -> list[str]:
+    """Names of the versions in the remote, oldest first. Raises `NotFound` where nothing was ever pushed."""
+    return _tags(_pushed(settings))
 
 
 def checkout(settings: Settings, name: str, folder: Path) -> Path:
@@ -99,9 +125,7 @@ def checkout(settings: Settings, name: str, folder: Path) -> Path:
 
     Nothing of the data repository but its remote is used. Raises `NotFound`, `DataRepositoryBroken`.
     """
-    origin = remote(settings) / "git"
-    if not origin.is_dir():
-        raise NotFound("No dataset version was ever pushed.", "`its dataset build` makes and pushes one.")
+    origin = _pushed(settings)
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} is not empty.", "Name an empty or a new folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +137,7 @@ def checkout(settings: Settings, name: str, folder: Path) -> Path:
             raise NotFound(
                 f"The remote has no dataset version {name}.", "`its dataset list` shows those there are."
             ) from error
-        _dvc(settings, "config", "--local", f"remote.{_REMOTE}.url", str(remote(settings) / "files"), where=clone)
+        _point_dvc_at(clone, remote(settings))
         _dvc(settings, "pull", "--quiet", f"{_SHELF}/{name}", where=clone)
         fetched = clone / _SHELF / name
         commit = _git(clone, "rev-parse", "HEAD")
@@ -131,10 +155,12 @@ def checkout(settings: Settings, name: str, folder: Path) -> Path:
 
 def list_versions(settings: Settings) -> list[str]:
     """Names of the committed versions, oldest first."""
-    if not (repository(settings) / ".git").is_dir():
-        return []
-    lines = _git(repository(settings), "tag", "--list", f"{_TAG}*", "--sort=creatordate").splitlines()
-    return [line.removeprefix(_TAG) for line in lines]
+    return _tags(repository(settings)) if (repository(settings) / ".git").is_dir() else []
+
+
+def commit_of(settings: Settings, name: str) -> str | None:
+    """The commit of a version in the data repository; None for a version that it does not have."""
+    return _tagged_commit(settings, name)
 
 
 def prove(settings: Settings, name: str) -> int:
@@ -151,6 +177,23 @@ def prove(settings: Settings, name: str) -> int:
         if _md5(path.read_bytes()) != md5.removesuffix(".dir"):
             raise DataRepositoryBroken(f"The remote's copy of {what} is damaged.", f"Remove {path} and push again.")
     return len(recorded)
+
+
+def _pushed(settings: Settings) -> Path:
+    """The git side of the remote. Raises `NotFound` where nothing was ever pushed to it."""
+    far = remote(settings) / "git"
+    if not far.is_dir() or not _tags(far):
+        raise NotFound(
+            f"No dataset version was ever pushed to {far.parent}.",
+            "`its dataset build` makes and pushes one; ITS_DATA_REMOTE names another folder.",
+        )
+    return far
+
+
+def _tags(where: Path) -> list[str]:
+    order = ("--sort=version:refname", "--sort=creatordate")  # the name decides between two of one second
+    lines = _git(where, "tag", "--list", f"{_TAG}*", *order).splitlines()
+    return [line.removeprefix(_TAG) for line in lines]
 
 
 def _recorded(settings: Settings, name: str, commit: str) -> dict[str, str]:
@@ -221,6 +264,9 @@ def _ensure_repository(settings: Settings) -> None:
         far.mkdir(parents=True, exist_ok=True)
         _git(far, "init", "--quiet", "--bare", "--initial-branch=main", "git.new")
         (far / "git.new").rename(far / "git")
+    # What is committed names the folder in the home folder; another one is this machine's own affair.
+    if (where / ".dvc").is_dir():
+        _point_dvc_at(where, settings.data_remote and far)
     # The last step of making it; a killed one is begun again.
     if (where / ".git" / "its-ready").exists():
         # What a killed git or DVC left would keep the next one out; nobody else is here.
@@ -242,6 +288,10 @@ def _ensure_repository(settings: Settings) -> None:
         "core.hooksPath": "/dev/null",
     }.items():
         _git(where, "config", key, value)
+    if _git(far / "git", "branch", "--list", "main"):
+        # Another machine's versions are there already: a history of our own beside theirs could never be pushed.
+        _git(where, "fetch", "--quiet", "--tags", str(far / "git"), "main")
+        _git(where, "reset", "--quiet", "--hard", "FETCH_HEAD")
     if not (where / ".dvc" / "config").is_file():
         shutil.rmtree(where / ".dvc", ignore_errors=True)
         _dvc(settings, "init", "--quiet")
@@ -253,9 +303,17 @@ def _ensure_repository(settings: Settings) -> None:
     _git(where, "add", "--all")
     if _git(where, "status", "--porcelain"):
         _git(where, "commit", "--quiet", "-m", "data repository")
-    if "origin" not in _git(where, "remote").split():
-        _git(where, "remote", "add", "origin", "../dvc-remote/git")
+    _point_dvc_at(where, settings.data_remote and far)
     (where / ".git" / "its-ready").touch()
+
+
+def _point_dvc_at(clone: Path, far: Path | None) -> None:
+    """Let DVC in a clone use the remote `far`, or the committed one. Written here: a call of DVC takes a second."""
+    local = clone / ".dvc" / "config.local"
+    if far is None:
+        local.unlink(missing_ok=True)
+    else:
+        local.write_text(f"['remote \"{_REMOTE}\"']\n    url = {far / 'files'}\n")
 
 
 def program(settings: Settings) -> Path:

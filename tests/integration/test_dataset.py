@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 
 from its_platform.dataset import (
     DatasetRequest,
@@ -17,18 +21,22 @@ from its_platform.dataset import (
     current_golden,
     golden_manifest,
     latest,
+    list_versions,
     load_manifest,
     materialise_yolo,
     record_use,
     sample_window,
 )
 from its_platform.dataset.build import TooFewBlocks
+from its_platform.dataset.golden import golden_sets
+from its_platform.dataset.pull import Pulled, pull_versions
 from its_platform.dataset.selection import place_of
 from its_platform.dataset.splits import JUDGES, Spacing, guard_breaches
-from its_platform.dataset.versions import DatasetDamaged
-from its_platform.errors import BadInput
-from its_platform.stores import Stores
+from its_platform.dataset.versions import DatasetDamaged, version_bytes
+from its_platform.errors import BadInput, NotFound
+from its_platform.stores import Stores, open_stores
 from its_platform.stores import versions as repository
+from its_platform.stores.database import create_database, dispose_engines
 from tests.unit.dataset import footage
 
 pytestmark = pytest.mark.services
@@ -256,7 +264,7 @@ def test_the_manifest_comes_from_the_data_repository_and_damage_is_seen(day: Sto
 
 def test_a_trainer_gets_train_val_and_test_and_never_the_golden_set(day: Stores, tmp_path: Path) -> None:
     made = build_dataset(day, DatasetRequest(CLASSES))
-    folder = materialise_yolo(day, made.name, tmp_path / "yolo")
+    folder = materialise_yolo(day, made, load_manifest(day, made.name), tmp_path / "yolo")
     described = yaml.safe_load((folder / "data.yaml").read_text())
     assert described["names"] == {0: "car", 1: "truck"}
     assert described["path"] == str(folder)
@@ -265,10 +273,71 @@ def test_a_trainer_gets_train_val_and_test_and_never_the_golden_set(day: Stores,
     lines = next(folder.glob("labels/train/*.txt")).read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["0", "1"]
     assert float(lines[0].split()[1]) * footage.WIDTH == pytest.approx(14, abs=0.01)
-    assert materialise_yolo(day, made.name, tmp_path / "yolo") == folder
+    assert materialise_yolo(day, made, load_manifest(day, made.name), tmp_path / "yolo") == folder
 
 
 def test_each_use_of_a_golden_set_is_counted(day: Stores) -> None:
     build_dataset(day, DatasetRequest(CLASSES))
     assert record_use(day, 1, 1, "gate") == 1
     assert record_use(day, 1, 2, "gate") == 2
+
+
+@pytest.fixture
+def new_machine(day: Stores) -> Iterator[Stores]:
+    """An empty home and database that know the first machine's remote and its object store, and nothing else of it."""
+    first = day.settings
+    own = first.model_copy(
+        update={
+            "home": first.home.with_name("new-home"),
+            "database_url": make_url(f"{first.database_url}")
+            .set(database=f"t{uuid4().hex[:10]}")
+            .render_as_string(False),
+            "data_remote": repository.remote(first),
+            "objects_url": f"file://{first.home / 'objects'}",
+        }
+    )
+    create_database(own, "its", template="template_its")
+    yield open_stores(own)
+    dispose_engines()
+
+
+@pytest.mark.slow
+def test_a_new_machine_gets_every_version_and_frame_bit_for_bit(day: Stores, new_machine: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    footage.label(day, footage.add_frames(day, "tunnel", DAY))
+    build_dataset(day, DatasetRequest(CLASSES, previous="v1"))
+    frames = sum(len(load_manifest(day, name)) for name in ("v1", "v2"))
+    assert pull_versions(new_machine) == Pulled(("v1", "v2"), frames)
+    assert list_versions(new_machine) == [
+        replace(one, created_at=there.created_at)
+        for one, there in zip(list_versions(day), list_versions(new_machine), strict=True)
+    ]
+    for made in list_versions(day):
+        here, there = version_bytes(day, made), version_bytes(new_machine, made)
+        assert {n: sha256(d).hexdigest() for n, d in there.items()} == {
+            n: sha256(d).hexdigest() for n, d in here.items()
+        }
+    assert golden_manifest(new_machine, 2).equals(golden_manifest(day, 2))
+    assert [one.digest for one in golden_sets(new_machine)] == [one.digest for one in golden_sets(day)]
+    assert pull_versions(new_machine) == Pulled((), frames)
+    # What is built here goes on where the other machine stopped.
+    for stores in (new_machine, day):
+        footage.label(stores, footage.add_frames(stores, "harbour", DAY))
+    assert build_dataset(new_machine, DatasetRequest(CLASSES, previous="v2")).name == "v3"
+    assert pull_versions(day).new == ("v3",)
+
+
+@pytest.mark.slow
+def test_a_frame_that_the_object_store_lost_or_changed_stops_a_pull(day: Stores, new_machine: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    key = load_manifest(day, "v1")["object_key"][3]
+    whole = day.objects.get(key)
+    day.objects.put(key, whole[:-1])
+    with pytest.raises(DatasetDamaged, match=key):
+        pull_versions(new_machine)
+    day.objects.delete(key)
+    with pytest.raises(NotFound, match=key):
+        pull_versions(new_machine)
+    assert list_versions(new_machine) == []
+    day.objects.put(key, whole)
+    assert pull_versions(new_machine).new == ("v1",)

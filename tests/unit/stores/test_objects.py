@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
-from its_platform.settings import load_settings
+from its_platform.settings import Settings, load_settings
 from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, open_objects
 
 
@@ -106,3 +106,13 @@ def test_the_services_profile_needs_an_address(tmp_path: Path) -> None:
 def test_an_address_that_cannot_be_read_is_refused(address: str) -> None:
     with pytest.raises(BadInput):
         S3Store(address)
+
+
+def test_a_folder_that_others_share_is_used_where_it_is_and_never_made(settings: Settings, tmp_path: Path) -> None:
+    shared = settings.model_copy(update={"objects_url": f"file://{tmp_path / 'shared'}"})
+    with pytest.raises(BadInput, match="no folder"):
+        open_objects(shared)
+    assert not (tmp_path / "shared").exists()
+    (tmp_path / "shared").mkdir()
+    open_objects(shared).put("frames/a.jpg", b"picture")
+    assert (tmp_path / "shared" / "frames" / "a.jpg").read_bytes() == b"picture"

@@ -1,0 +1,106 @@
+"""params.yaml and dvc.yaml: a commit alone decides what is trained, and no name leads out of the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from its_platform.errors import BadInput
+from its_platform.model.pipeline import Parameters, check_out_dataset, evaluate_stage, metrics_of, open_pipeline
+from its_platform.model.scoring import Evaluation, SliceScore
+from its_platform.settings import STARTER_WEIGHTS, Settings, TrainingSettings, load_settings
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+
+
+def written(folder: Path, **changed: object) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump({**COMMITTED, **changed}), "utf-8")
+    return path
+
+
+def test_the_committed_parameters_are_the_defaults_of_the_settings_on_the_cpu() -> None:
+    training = Parameters.model_validate(COMMITTED).training
+    assert set(COMMITTED["training"]) == set(TrainingSettings.model_fields)
+    assert ROOT / training.weights == STARTER_WEIGHTS
+    assert training.model_copy(update={"weights": STARTER_WEIGHTS}) == TrainingSettings(device="cpu")
+
+
+def test_each_parameter_makes_some_stage_run_again() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"].values()
+    named = {name for stage in stages for name in stage.get("params", [])}
+    assert named == {"dataset", *(f"training.{name}" for name in COMMITTED["training"])}
+
+
+def test_what_this_machine_sets_has_no_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITS_TRAINING__EPOCHS", "99")
+    pipeline = open_pipeline(load_settings(), written(tmp_path))
+    assert pipeline.stores.settings.training.epochs == COMMITTED["training"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"training": {"epoch": 3}}, "training.epoch: Extra"),
+        ({"dataset": {"version": ""}}, "dataset.version"),
+        ({"dataset": None}, "dataset"),
+    ],
+)
+def test_a_parameter_that_cannot_be_used_is_named(
+    settings: Settings, tmp_path: Path, changed: dict[str, object], told: str
+) -> None:
+    with pytest.raises(BadInput, match=told):
+        open_pipeline(settings, written(tmp_path, **changed))
+
+
+def test_a_folder_without_parameters_and_a_broken_file_are_one_line(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no .*params\.yaml"):
+        open_pipeline(settings, tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [", "utf-8")
+    with pytest.raises(BadInput, match="is not YAML") as told:
+        open_pipeline(settings, tmp_path / "params.yaml")
+    assert "\n" not in told.value.message
+
+
+def test_a_version_of_another_content_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from its_platform.dataset.manifest import card_bytes, digest_of
+
+    digest = digest_of(b"", ["car"])
+    card = {"name": "v1", "digest": digest, "classes": ["car"], "statistics": {"frames": {}, "boxes": {}}}
+    files = {"manifest.jsonl": b"", "card.json": card_bytes({**card, "golden": 1, "previous": None, "request": {}})}
+    monkeypatch.setattr("its_platform.dataset.versions.remote_bytes", lambda *_: files)
+
+    def asked(wanted: str) -> str:
+        parameters = written(tmp_path, dataset={"version": "v1", "digest": wanted})
+        return check_out_dataset(open_pipeline(settings, parameters, tmp_path / "pipeline")).name
+
+    assert asked(digest[:8]) == "v1"
+    with pytest.raises(BadInput, match="not 000000"):
+        asked("000000")
+
+
+def test_a_class_may_be_called_anything_and_its_file_stays_in_the_folder(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("all", "class=a/../../../x", "golden", "golden/camera=north", "class=..")
+    scores = tuple(SliceScore(name, None, 3, 2, 0.5, 0.25, 0.6, 0.7, 0.4, 0.6) for name in names)
+    evaluation = Evaluation(scores, ("car",), {"car": 0.3})
+    monkeypatch.setattr("its_platform.model.pipeline._dataset", lambda _: (None, None))
+    monkeypatch.setattr("its_platform.model.pipeline.judge_export", lambda *_: evaluation)
+    monkeypatch.setattr("its_platform.model.pictures.draw_judged", lambda *_: None)
+    evaluate_stage(open_pipeline(settings, written(tmp_path), tmp_path / "pipeline"))
+    made = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
+    assert len(made) == len(names)
+    assert all(path.startswith("pipeline/metrics/") for path in made)
+    assert "pipeline/metrics/golden/camera=north.json" in made
+
+
+def test_a_slice_without_true_boxes_has_no_figures() -> None:
+    empty = Evaluation((SliceScore("light=night", None, 0, 4, 0, 0, 0, 0, 0, 0),), ("car",), {})
+    assert metrics_of(empty, "light=night") == {"boxes": 0}
