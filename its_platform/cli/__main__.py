@@ -5,4 +5,5 @@ The installed `its` runs the code of the checkout that it was installed from, wh
 
 from its_platform.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -302,6 +302,7 @@ def new_machine(day: Stores) -> Iterator[Stores]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_new_machine_gets_every_version_and_frame_bit_for_bit(day: Stores, new_machine: Stores) -> None:
     build_dataset(day, DatasetRequest(CLASSES))
     footage.label(day, footage.add_frames(day, "tunnel", DAY))
@@ -328,6 +329,7 @@ def test_a_new_machine_gets_every_version_and_frame_bit_for_bit(day: Stores, new
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_frame_that_the_object_store_lost_or_changed_stops_a_pull(day: Stores, new_machine: Stores) -> None:
     build_dataset(day, DatasetRequest(CLASSES))
     key = load_manifest(day, "v1")["object_key"][3]

@@ -17,9 +17,10 @@ from its_platform.cameras.registry import make_camera
 from its_platform.dataset import DatasetRequest, build_dataset
 from its_platform.frames.ingest import ingest
 from its_platform.labels.review import review_simulated, unlabelled_frames
-from its_platform.model.registered import version_folder
+from its_platform.model.pipeline import Parameters
+from its_platform.model.registered import pipeline_parameters, version_folder
 from its_platform.model.train import train_candidate
-from its_platform.settings import DatasetSettings, TrainingSettings
+from its_platform.settings import STARTER_WEIGHTS, DatasetSettings, TrainingSettings
 from its_platform.simulation import append_segment
 from its_platform.stores import Stores, open_stores
 from its_platform.stores.versions import program, remote
@@ -86,7 +87,8 @@ def test_an_experiment_gives_the_weights_and_figures_of_the_registered_training_
 ) -> None:
     clone("dvc", "exp", "run", *(word for name, value in CHANGED.items() for word in ("-S", f"{name}={value}")))
     assert not (tmp_path / "clone-home" / "postgres").exists()
-    registered = version_folder(simulated, train_candidate(simulated, "v1").model_version.version)
+    version = train_candidate(simulated, "v1").model_version.version
+    registered = version_folder(simulated, version)
     made = tmp_path / "clone" / "pipeline" / "model"
     for name in ("model.pt", "model.onnx", "parity.json", "evaluation.json"):
         assert (made / name).read_bytes() == (registered / name).read_bytes(), name
@@ -99,3 +101,5 @@ def test_an_experiment_gives_the_weights_and_figures_of_the_registered_training_
     page = Path(clone("dvc", "plots", "show").strip().removeprefix("file://")).read_text("utf-8")
     assert page.count("<img") == 5
     assert "https://" not in page
+    again = Parameters.model_validate(pipeline_parameters(simulated, version))
+    assert again.training == TINY.model_copy(update={"weights": STARTER_WEIGHTS.relative_to(ROOT)})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from its_platform.errors import BadInput
+from its_platform.errors import BadInput, NotFound
+from its_platform.model.export import digest_of
 from its_platform.model.pipeline import Parameters, check_out_dataset, evaluate_stage, metrics_of, open_pipeline
 from its_platform.model.scoring import Evaluation, SliceScore
 from its_platform.settings import STARTER_WEIGHTS, Settings, TrainingSettings, load_settings
@@ -69,9 +71,10 @@ def test_a_folder_without_parameters_and_a_broken_file_are_one_line(settings: Se
 def test_a_version_of_another_content_is_refused(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from its_platform.dataset.manifest import card_bytes, digest_of
+    from its_platform.dataset.manifest import card_bytes
+    from its_platform.dataset.manifest import digest_of as digest_of_version
 
-    digest = digest_of(b"", ["car"])
+    digest = digest_of_version(b"", ["car"])
     card = {"name": "v1", "digest": digest, "classes": ["car"], "statistics": {"frames": {}, "boxes": {}}}
     files = {"manifest.jsonl": b"", "card.json": card_bytes({**card, "golden": 1, "previous": None, "request": {}})}
     monkeypatch.setattr("its_platform.dataset.versions.remote_bytes", lambda *_: files)
@@ -104,3 +107,34 @@ def test_a_class_may_be_called_anything_and_its_file_stays_in_the_folder(
 def test_a_slice_without_true_boxes_has_no_figures() -> None:
     empty = Evaluation((SliceScore("light=night", None, 0, 4, 0, 0, 0, 0, 0, 0),), ("car",), {})
     assert metrics_of(empty, "light=night") == {"boxes": 0}
+
+
+def registered(base_digest: str, **tags: str) -> SimpleNamespace:
+    """Stores that know version 3, begun with weights of this digest, and version 2 with `tags`."""
+    told = {"dataset": "v2", "dataset_digest": "ab" * 32, "family": "yolo", "base_weights_digest": base_digest}
+    told |= {"epochs": "3", "image_size": "160", "batch": "8", "freeze_layers": "0", "seed": "5"}
+    told |= {"learning_rate": "0.0005", "export_iou": "0.7"}
+    run = SimpleNamespace(data=SimpleNamespace(params=told, tags={"device": "cpu"}))
+    versions = {n: SimpleNamespace(version=n, run_id="r", tags=tags if n == 2 else {}) for n in (2, 3)}
+    registry = SimpleNamespace(
+        get=lambda _, n: versions[n],
+        client=lambda: SimpleNamespace(get_run=lambda _: run),
+        list=lambda: list(versions.values()),
+    )
+    return SimpleNamespace(registry=registry)
+
+
+def test_a_registered_version_says_what_trains_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from its_platform.model.registered import pipeline_parameters
+
+    found = Parameters.model_validate(pipeline_parameters(registered(digest_of(STARTER_WEIGHTS)), 3))
+    assert (found.dataset.version, found.dataset.digest) == ("v2", "ab" * 32)
+    assert found.training == TrainingSettings(
+        weights=STARTER_WEIGHTS.relative_to(ROOT),
+        epochs=3, image_size=160, batch=8, seed=5, learning_rate=0.0005, device="cpu",
+    )  # fmt: skip
+    monkeypatch.setattr("its_platform.model.registered.base_weights", lambda _, n: Path(f"version-{n}.pt"))
+    trained_on = pipeline_parameters(registered("cd" * 32, weights_digest="cd" * 32), 3)
+    assert trained_on["training"]["weights"] == "version-2.pt"
+    with pytest.raises(NotFound, match="neither the starter's"):
+        pipeline_parameters(registered("ef" * 32, weights_digest="cd" * 32), 3)
