@@ -91,7 +91,8 @@ def _build(
     with prepared_build(opened, is_anew) as build:
         for one in build.loaded:
             context.log.info("%s: %d rows loaded%s", one.source, one.rows, " anew" if one.is_anew else "")
-        invocation, manifest, translator = invoke(build, context), {}, MartsTranslator()
+        invocation, translator = invoke(build, context), MartsTranslator()
+        manifest: dict[str, Any] = {}
         error = None
         try:
             for event in invocation.stream_raw_events():
@@ -107,7 +108,7 @@ def _build(
             error = raised
         if error is not None and not failed:
             return events, {}, f"dbt could not build: {error}"
-        rows = mart_sizes(opened.settings, manifest)
+        rows = mart_sizes(opened.settings, manifest or invocation.get_artifact("manifest.json"))
     return events, rows, f"dbt: {', '.join(failed)} failed." if failed else ""
 
 
