@@ -89,8 +89,9 @@ screens: install .venv/.dev  ## open the pages in headless Chromium and save pic
 	@$(BIN)/its up
 	@PYTHONPATH=tests $(BIN)/python -m e2e.screens
 
-docs: install .venv/.dev  ## write the page of the settings, and check that the documents name every command
+docs: install .venv/.dev  ## write the page of the settings and the graph of the marts, and check the documents
 	@$(BIN)/python -m its_platform.settings_page > docs/settings.md
+	@$(BIN)/python -m assets.dbt_graph
 	@$(BIN)/python -m pytest tests/conventions
 
 lock:  ## resolve the requirements anew

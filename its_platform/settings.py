@@ -166,6 +166,15 @@ class SensorSettings(_Group):
     running: bool = Field(True, description="Whether the sensors start by themselves.")
 
 
+class MartSettings(_Group):
+    """Where dbt builds its marts, and when."""
+
+    target: Literal["auto", "duckdb", "postgres"] = Field(
+        "auto", description="auto is a DuckDB file in the embedded profile and PostgreSQL in the services profile."
+    )
+    every_hours: int = Field(1, ge=1, le=24, description="How often Dagster builds them.")
+
+
 class Settings(BaseSettings):
     """The whole tree. `home` holds all state of a checkout."""
 
@@ -195,6 +204,7 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings = RetrainingSettings()
     serving: ServingSettings = ServingSettings()
     sensors: SensorSettings = SensorSettings()
+    marts: MartSettings = MartSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -223,6 +233,18 @@ class Settings(BaseSettings):
     def spool(self) -> Path:
         """Where the front writes its log of predictions."""
         return self.home / "triton" / "spool"
+
+    @property
+    def warehouse_target(self) -> Literal["duckdb", "postgres"]:
+        """What dbt builds the marts in."""
+        if self.marts.target != "auto":
+            return self.marts.target
+        return "postgres" if self.profile == "services" else "duckdb"
+
+    @property
+    def warehouse(self) -> Path:
+        """Where dbt's marts, its target and its logs are."""
+        return self.home / "warehouse"
 
     @property
     def logs(self) -> Path:
