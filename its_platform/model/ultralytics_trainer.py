@@ -142,7 +142,8 @@ def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any
         "cache": False,
         "save": True,
         "verbose": False,
-        "project": str(plan.folder),
+        # A relative folder would be put below a folder of Ultralytics' own.
+        "project": str(plan.folder.absolute()),
         "name": "ultralytics",
         "exist_ok": True,
     }
