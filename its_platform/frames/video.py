@@ -125,6 +125,21 @@ def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[tuple[Any
                 yield frame, at
 
 
+def expected_count(camera: Camera, address: Address) -> int | None:
+    """About how many frames the file gives by what it says of itself; None where it says nothing.
+
+    Raises `NotFound`, `BadInput`.
+    """
+    container, stream = _open(checked_file(address.path))
+    with closing(container):
+        if not container.duration:
+            return None
+        duration_s = float(container.duration / av.time_base)
+        if camera.sample_interval_s > 0:
+            return floor(duration_s / camera.sample_interval_s) + 1
+        return stream.frames or round(duration_s * float(stream.average_rate or stream.guessed_rate or 25))
+
+
 def read_video(
     camera: Camera,
     address: Address,

@@ -1,4 +1,4 @@
-"""What cameras, recorders and phones write: each codec in each container that takes it, and times that are not plain."""
+"""What cameras, recorders and phones write: codecs in the containers that take them, and times that are not plain."""
 
 from __future__ import annotations
 
