@@ -35,8 +35,12 @@ def add(
     json: JsonFlag = False,
 ) -> None:
     """Enter a camera."""
+    from rich.markup import escape
+
     from its_platform.cameras.address import has_password, with_password
     from its_platform.cameras.registry import add_camera, make_camera
+    from its_platform.errors import ItsError
+    from its_platform.frames.sources import available_until
 
     if password_stdin:
         source = with_password(source, _password())
@@ -45,8 +49,14 @@ def add(
     camera = make_camera(
         camera_id, source, site=site, privacy=privacy, sample_interval_s=interval, enabled=not disabled
     )
-    is_new = add_camera(_stores(), camera, replace=replace)
+    stores = _stores()
+    is_new = add_camera(stores, camera, replace=replace)
     emit({**_facts(camera), "new": is_new}, json)
+    try:
+        available_until(camera, stores.settings)
+    except ItsError as error:
+        # Footage may come later, so the camera is entered all the same.
+        say(f"Entered, but nothing can be read there now: {escape(str(error))}")
 
 
 @app.command("list")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def expected_count(camera: Camera, address: Address) -> int | None:
             return None
         duration_s = float(container.duration / av.time_base)
         if camera.sample_interval_s > 0:
-            return floor(duration_s / camera.sample_interval_s) + 1
+            return max(1, ceil((duration_s - TIME_SLACK_S) / camera.sample_interval_s))
         return stream.frames or round(duration_s * float(stream.average_rate or stream.guessed_rate or 25))
 
 
