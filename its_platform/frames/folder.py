@@ -60,7 +60,8 @@ def _below(folder: Path) -> str:
     if not found:
         return "Each folder of images is a camera of its own."
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"There are some below, in {', '.join(map(readable, found[:3]))}{more}: each such folder is a camera of its own."
+    shown = ", ".join(map(readable, found[:3]))
+    return f"There are some below, in {shown}{more}: each such folder is a camera of its own."
 
 
 def time_in_name(address: Address, name: str) -> datetime | None:
