@@ -71,7 +71,8 @@ def import_labels(
     hashes = set(frames["frame_hash"])
     taken = {entry.frame_hash for entry in labels} - {refusal.frame for refusal in result.refused}
     without = len(hashes) - len(taken | set(current_labels(stores, hashes)))
-    _report(result, json, {"frames_without_labels": without, **({"dry_run": True} if dry_run else {})})
+    facts = {"empty_frames": sum(not entry.boxes for entry in labels), "frames_without_labels": without}
+    _report(result, json, {**facts, **({"dry_run": True} if dry_run else {})})
 
 
 @app.command("auto")

@@ -131,19 +131,7 @@ def frames_of(video: Path, every: int = 1) -> list[np.ndarray]:
         return [f.to_ndarray(format="rgb24") for i, f in enumerate(reading.decode(video=0)) if i % every == 0]
 
 
-def test_the_page_leads_from_footage_to_boxes_from_triton(person: Person) -> None:
-    page = PAGE.read_text("utf-8")
-    (written,) = re.findall(r"^```yaml\n(.*?)^```", page, re.S | re.M)
-    person.home.mkdir(parents=True, exist_ok=True)
-    (person.home / "settings.yaml").write_text(person.here(written), "utf-8")
-    steps = steps_of(page)
-    assert steps[-1].command == "its down"
-
-    for step in steps[:-1]:
-        done = person.types(step.command)
-        assert done.returncode == 0, f"{step.command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        assert names_shown(step.shown) <= names_shown(done.stdout), f"the page shows other output of {step.command}"
-
+def check_what_is_stored(person: Person) -> None:
     stats = person.asks("its frames stats")
     frames: dict[str, int] = {}
     for row in stats:
@@ -160,6 +148,8 @@ def test_the_page_leads_from_footage_to_boxes_from_triton(person: Person) -> Non
         picture = decode((person.folder / name).read_bytes(), name)
         assert picture.std() > 10, f"{name} shows something"
 
+
+def check_boxes(person: Person, classes: set[str]) -> None:
     source, out = person.data / "videos" / "ozlu_input.mp4", person.folder / "out.mp4"
     found = person.asks(f"its detect /footage/videos/ozlu_input.mp4 --every {EVERY} --confidence 0.05 --out {out}")
     plain, drawn = frames_of(source, EVERY), frames_of(out)
@@ -167,7 +157,7 @@ def test_the_page_leads_from_footage_to_boxes_from_triton(person: Person) -> Non
     assert found["frames"] == len(drawn) == len(plain) == len(found["findings"])
     boxes = [box for finding in found["findings"] for box in finding["boxes"]]
     assert boxes, "cars drive through the whole of this video"
-    assert {box["class"] for box in boxes} <= set(yaml.safe_load(written)["classes"])
+    assert {box["class"] for box in boxes} <= classes
     height, width = plain[0].shape[:2]
     for x1, y1, x2, y2 in (box["box"] for box in boxes):
         assert -1 <= x1 < x2 <= width + 1
@@ -177,7 +167,26 @@ def test_the_page_leads_from_footage_to_boxes_from_triton(person: Person) -> Non
     assert changed.mean() > 0.001, "boxes are drawn into the picture"
     assert len(frames_of(person.folder / "suburb.mp4")) == 302
 
+
+def test_the_page_leads_from_footage_to_boxes_from_triton(person: Person) -> None:
+    page = PAGE.read_text("utf-8")
+    (written,) = re.findall(r"^```yaml\n(.*?)^```", page, re.S | re.M)
+    person.home.mkdir(parents=True, exist_ok=True)
+    (person.home / "settings.yaml").write_text(person.here(written), "utf-8")
+    steps = steps_of(page)
+    assert steps[-1].command == "its down"
+
+    for step in steps[:-1]:
+        done = person.types(step.command)
+        assert done.returncode == 0, f"{step.command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        assert names_shown(step.shown) <= names_shown(done.stdout), f"the page shows other output of {step.command}"
+
+    check_what_is_stored(person)
+    check_boxes(person, set(yaml.safe_load(written)["classes"]))
+
     assert person.types(steps[-1].command).returncode == 0
-    refused = person.types(f"its detect /footage/videos/ozlu_input.mp4 --every {EVERY} --out {out}")
+    refused = person.types(
+        f"its detect /footage/videos/ozlu_input.mp4 --every {EVERY} --out {person.folder / 'no.mp4'}"
+    )
     assert refused.returncode == 1, "without Triton there are no boxes"
     assert "Traceback" not in refused.stderr

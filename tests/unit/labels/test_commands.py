@@ -38,7 +38,8 @@ def test_a_dry_run_says_what_would_be_taken_and_takes_nothing(
     said = json.loads(out)
     assert code == 0
     assert said.pop("dry_run")
-    assert said == {"added": 2, "unchanged": 0, "refused": [], "boxes": {"bicycle": 2}, "frames_without_labels": 1}
+    counted = {"boxes": {"bicycle": 2}, "empty_frames": 1, "frames_without_labels": 1}
+    assert said == {"added": 2, "unchanged": 0, "refused": [], **counted}
     assert current_labels(stores) == {}
 
     code, out, _ = run(capsys, *words)
