@@ -8,6 +8,7 @@ cameras. Pictures that cannot be read are told in `problems` and left out.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -44,8 +45,23 @@ def image_names(folder: Path) -> list[str]:
     except OSError as error:
         raise NotFound(f"{folder}: {error.strerror}.", "Check the camera's source.") from error
     if not names:
-        raise BadInput(f"{folder}: there is no image in it.", "Each folder of images is a camera of its own.")
+        raise BadInput(f"{folder}: there is no image in it.", _below(folder))
     return sorted(names, key=natural_key)
+
+
+def _below(folder: Path) -> str:
+    """A hint that names the folders just below which hold images."""
+    found = [
+        entry.name
+        for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+        if entry.is_dir()
+        and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in itertools.islice(os.listdir(entry.path), 1000))
+    ]
+    if not found:
+        return "Each folder of images is a camera of its own."
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    shown = ", ".join(map(readable, found[:3]))
+    return f"There are some below, in {shown}{more}: each such folder is a camera of its own."
 
 
 def time_in_name(address: Address, name: str) -> datetime | None:

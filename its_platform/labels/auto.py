@@ -7,15 +7,15 @@ does not belong here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from its_platform.detections import Detections
+from its_platform.errors import BadInput
 from its_platform.frames import load_image
-from its_platform.labels.labelling import Box, FrameLabels, LabelResult, rename_classes
+from its_platform.labels.labelling import Box, FrameLabels, LabelResult, check_class_names, rename_classes
 from its_platform.labels.store import add_labels
 from its_platform.offline import prepare_ultralytics
 from its_platform.stores import Stores
@@ -42,6 +42,7 @@ def auto_label(
     class names by id; `source` names it (a digest of the weights). `mapping` (old name → ours) keeps the classes that
     it names and drops the detector's others; without one all are kept.
     """
+    check_class_names(mapping or (), classes)
     made: list[FrameLabels] = []
     for start in range(0, len(frame_hashes), batch):
         hashes = frame_hashes[start : start + batch]
@@ -66,13 +67,16 @@ def _labels(frame_hash: str, image: Image, found: Detections, classes: tuple[str
 
 
 def _mapped(entry: FrameLabels, mapping: Mapping[str, str]) -> FrameLabels:
-    boxes = tuple(box for box in entry.boxes if box.class_name in mapping)
-    classes = tuple(name for name in entry.classes if name in mapping)
-    return rename_classes(replace(entry, boxes=boxes, classes=classes), dict(mapping))
+    return rename_classes(entry, mapping, {name for name in entry.classes if name not in mapping})
 
 
 def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[str, ...]]:
-    """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU."""
+    """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU.
+
+    Raises `BadInput` for an ONNX file that does not say its classes: Ultralytics would make some up.
+    """
+    if str(weights).endswith(".onnx"):
+        _check_onnx(weights)
     prepare_ultralytics()
     from ultralytics import YOLO
 
@@ -95,3 +99,17 @@ def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[s
 
     names = model.names
     return detect, tuple(names[index] for index in sorted(names))
+
+
+def _check_onnx(weights: Any) -> None:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        said = {entry.key: entry.value for entry in onnx.load(str(weights), load_external_data=False).metadata_props}
+    except (OSError, ValueError, DecodeError) as error:
+        raise BadInput(f"{weights} is no ONNX file that can be read.") from error
+    if "names" not in said or said.get("task", "detect") != "detect":
+        raise BadInput(
+            f"{weights} does not say which classes it detects.", "Take a .pt, or an .onnx that Ultralytics exported."
+        )

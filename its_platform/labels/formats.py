@@ -20,7 +20,8 @@ import yaml
 
 from its_platform.errors import BadInput
 from its_platform.labels.labelling import Box, FrameLabels, Origin, Refusal, Review, box_faults
-from its_platform.labels.matching import FrameKey, FrameLookup, names_of, pictures_by_stem, stem_of
+from its_platform.labels.masks import box_of
+from its_platform.labels.matching import FrameKey, FrameLookup, Pictures, label_files, names_of, stem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,19 @@ def read_yolo(
     origin: Origin = "imported",
     review: Review = "reviewed",
 ) -> ReadLabels:
-    """Read `labels/**/*.txt` (or `*.txt` of the folder itself); a picture without a file stays unlabelled.
+    """Read every `labels/*.txt`, also `train/labels` and `valid/labels`; a picture without a file stays unlabelled.
 
     Lines are `class cx cy width height [confidence]` in shares of the picture; a polygon becomes its bounding
     box. Raises `BadInput` where the folder holds no label file at all.
     """
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = [path for path in sorted(root.rglob("*.txt")) if path.name != "classes.txt"]
+    files = label_files(folder)
     if not files:
         raise BadInput(f"{folder} holds no YOLO label files.", "It needs labels/*.txt beside images/.")
-    pictures, lookup = pictures_by_stem(folder), FrameLookup(frames)
+    pictures, lookup = Pictures(folder.parent if folder.name == "labels" else folder), FrameLookup(frames)
     labels: list[FrameLabels] = []
     refused: list[Refusal] = []
     for path in files:
-        key = lookup.find(path.stem, pictures.get(path.stem))
+        key = lookup.find(path.stem, pictures.beside(path))
         if isinstance(key, str):
             refused.append(Refusal(path.name, None, key))
             continue
@@ -150,11 +150,18 @@ def write_yolo(folder: Path, labels: Iterable[FrameLabels], classes: Sequence[st
     return len(entries)
 
 
-def read_coco(path: Path, frames: pd.DataFrame, origin: Origin = "imported", review: Review = "reviewed") -> ReadLabels:
+def read_coco(
+    path: Path,
+    frames: pd.DataFrame,
+    origin: Origin = "imported",
+    review: Review = "reviewed",
+    images_in: Path | None = None,
+) -> ReadLabels:
     """Read a COCO detection file; each listed image is a labelling, without annotations an empty one.
 
-    Boxes are scaled where the file states another picture size than the stored frame's. Raises `BadInput` for
-    a file that is not COCO.
+    `images_in`: where its pictures lie, else the file's folder, or the one above where that is `annotations`. Boxes are
+    scaled where the file states another picture size than the stored frame's; a segmentation without a box (polygons,
+    run lengths) gives its bounding box. Raises `BadInput` for a file that is not COCO.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -167,7 +174,8 @@ def read_coco(path: Path, frames: pd.DataFrame, origin: Origin = "imported", rev
         raise BadInput(
             f"{path} is no COCO detection file ({error}).", "It needs images, annotations and categories."
         ) from error
-    lookup = FrameLookup(frames)
+    around = path.parent.parent if path.parent.name == "annotations" else path.parent
+    pictures, lookup = Pictures(images_in or around), FrameLookup(frames)
     by_image: dict[Any, list[dict[str, Any]]] = {image: [] for image in stated}
     refused: list[Refusal] = []
     for annotation in annotations:
@@ -179,8 +187,7 @@ def read_coco(path: Path, frames: pd.DataFrame, origin: Origin = "imported", rev
     labels: list[FrameLabels] = []
     for image in images:
         name = stated[image["id"]]
-        beside = path.parent / name
-        key = lookup.find(stem_of(name), beside if beside.is_file() else None)
+        key = lookup.find(stem_of(name), pictures.named(name))
         if isinstance(key, str):
             refused.append(Refusal(name, None, key))
             continue
@@ -215,9 +222,9 @@ def _coco_boxes(
             faults.append(Refusal(name, number, "a crowd region is no single object"))
             continue
         try:
-            x, y, width, height = (float(value) for value in annotation["bbox"])
-        except (KeyError, TypeError, ValueError):
-            faults.append(Refusal(name, number, "bbox is not four numbers"))
+            x, y, width, height = box_of(annotation)
+        except (KeyError, TypeError, ValueError, IndexError):
+            faults.append(Refusal(name, number, "bbox is not four numbers, and there is no segmentation to frame"))
             continue
         corners = (x * across, y * down, (x + width) * across, (y + height) * down)
         score = float(annotation.get("score", 1.0))
