@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from its_platform.errors import ItsError
 from its_platform.telemetry import silence_tools
@@ -108,7 +109,14 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.write(f"its {version('its-platform')}\n")
         sys.exit(0)
     try:
-        root().main(args=words, prog_name="its")
+        # Not standalone: Typer would draw a frame of five lines around what is wrong with an option.
+        sys.exit(root().main(args=words, prog_name="its", standalone_mode=False) or 0)
+    except TyperException as error:
+        _tell_bad_use(error)
+        sys.exit(2)
+    except typer.Abort:
+        _tell("Stopped.", "")
+        sys.exit(1)
     except ItsError as error:
         if is_debug:
             raise
@@ -122,9 +130,21 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
 
 
+def _tell_bad_use(error: TyperException) -> None:
+    # Typer has printed the help already when a group is called without a command.
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return
+    context = getattr(error, "ctx", None)
+    asked = context.command_path if context is not None else "its"
+    message = error.format_message().strip().rstrip(".")
+    _tell(message if message.endswith("?") else f"{message}.", f"`{asked} --help` shows how.")
+
+
 def _tell(message: str, hint: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble(("Error: ", "bold red"), message, (f" {hint}" if hint else "", "dim"))
+    from its_platform.cli.output import one_line
+
+    line = Text.assemble(("Error: ", "bold red"), one_line(message), (one_line(f" {hint}") if hint else "", "dim"))
     Console(stderr=True, soft_wrap=True).print(line)
