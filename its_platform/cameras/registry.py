@@ -50,6 +50,7 @@ class Camera(BaseModel):
     @classmethod
     def _is_readable(cls, value: str) -> str:
         try:
+            parse_address(value).time("start")
             return normal_source(value)
         except BadInput as error:
             raise ValueError(str(error)) from error

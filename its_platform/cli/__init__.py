@@ -8,6 +8,7 @@ Exit codes: 0, 1 for a failure, 2 for bad use, 130 for an interrupt.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any, NamedTuple
@@ -68,6 +69,20 @@ class _LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+# For what the file system refuses, wherever it happens.
+_WHAT_TO_DO = {
+    errno.EACCES: "Name a place that you may write to, or change its permissions.",
+    errno.EPERM: "Name a place that you may write to, or change its permissions.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOSPC: "Free some space, and do it again: what was done stays.",
+    errno.EDQUOT: "Free some space, and do it again: what was done stays.",
+    errno.ENOENT: "Name a place that exists.",
+    errno.ENOTDIR: "A part of this path is a file: name another.",
+    errno.EISDIR: "This is a folder: name a file.",
+    errno.ENAMETOOLONG: "Take a shorter name.",
+}
+
+
 def load_command(name: str) -> Any:
     """Import the command or group of this name. Raises `KeyError` for an unknown one."""
     entry = ENTRIES[name]
@@ -121,6 +136,12 @@ def main(argv: list[str] | None = None) -> None:
         if is_debug:
             raise
         _tell(error.message, error.hint)
+        sys.exit(1)
+    except OSError as error:
+        if is_debug:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _tell(f"{where}{error.strerror or error}.", _WHAT_TO_DO.get(error.errno or 0, "`--debug` shows where."))
         sys.exit(1)
     except Exception as error:
         if is_debug:

@@ -111,7 +111,9 @@ def review(
     camera: Cameras = None,
     since: Since = None,
     until: Until = None,
-    sample: Annotated[int | None, typer.Option(help="Only a random sample of this many frames of the window.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only a random sample of this many frames of the window.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Have the simulated reviewer label frames of simulated cameras with the world's truth."""

@@ -44,7 +44,10 @@ def image_names(folder: Path) -> list[str]:
     except OSError as error:
         raise NotFound(f"{folder}: {error.strerror}.", "Check the camera's source.") from error
     if not names:
-        raise BadInput(f"{folder}: there is no image in it.", "Each folder of images is a camera of its own.")
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise BadInput(
+            f"{folder}: there is no image in it.", f"Images end in {known}; each folder is a camera of its own."
+        )
     return sorted(names, key=natural_key)
 
 
@@ -75,15 +78,18 @@ def time_in_name(address: Address, name: str) -> datetime | None:
 
 def _load(folder: Path, name: str) -> bytes:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadInput(f"{readable(name)}: the link leads out of the folder.")
     try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BadInput(f"{readable(name)}: the link leads out of the folder.")
         checked_file(path)
         if path.stat().st_size > MAXIMUM_BYTES:
             raise BadInput(f"{readable(name)}: the file is larger than a picture.")
         return path.read_bytes()
     except OSError as error:
         raise BadInput(f"{readable(name)}: {error.strerror}.") from error
+    except RuntimeError as error:
+        # What pathlib calls links in a circle.
+        raise BadInput(f"{readable(name)}: the links lead in a circle.") from error
     except NotFound as error:
         raise BadInput(f"{readable(name)}: the link leads nowhere.") from error
 
@@ -137,7 +143,7 @@ def read_folder(
         )
     if not seen:
         why = problems[0] if problems else "it is empty."
-        raise BadInput(f"{address.location}: not one image can be used: {why}")
+        raise BadInput(f"{address.location}: not one image can be used: {why}", "Mend them, or name another folder.")
 
 
 def folder_token(folder: Path) -> str:

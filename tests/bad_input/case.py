@@ -36,8 +36,9 @@ class Case:
     """One kind.
 
     kind: what is wrong with the input, as the document lists it. command: as a person types it. make: makes the input
-    and gives the words of the command. says: what the answer has to hold, in this order. code: how the command ends.
-    is_partial: the rest of the input was good and has been taken; the bad part is told in a line of its own.
+    and gives the words of the command. says: what the answer has to hold. code: how the command ends.
+    lines: how many lines the answer has. is_partial: the rest of the input was good and has been taken; the bad part
+    is told.
     environment: settings that are in force.
     """
 
@@ -46,5 +47,6 @@ class Case:
     make: Callable[[Place], Sequence[str]]
     says: tuple[str, ...]
     code: int = 1
+    lines: int = 1
     is_partial: bool = False
     environment: dict[str, str] = field(default_factory=dict)

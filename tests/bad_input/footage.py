@@ -22,11 +22,18 @@ INGEST = "its frames ingest CAMERA"
 ADD = "its camera add NAME SOURCE"
 
 
+def scene(number: int, width: int = WIDTH) -> np.ndarray:
+    """Noise with a bright square whose place tells the number; RGB uint8."""
+    pixels = np.random.default_rng(number).integers(60, 120, (HEIGHT, width, 3), np.uint8)
+    x, y = number % 5 * 12, number // 5 % 3 * 15
+    pixels[y : y + 16, x : x + 14] = 250
+    return pixels
+
+
 def picture(seed: int = 0, form: str = "JPEG", mode: str = "RGB", width: int = WIDTH) -> bytes:
     """A small picture with something in it."""
-    noise = np.random.default_rng(seed).integers(0, 255, (HEIGHT, width, 3), np.uint8)
     held = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(held, form)
+    Image.fromarray(scene(seed, width)).convert(mode).save(held, form)
     return held.getvalue()
 
 
@@ -38,8 +45,7 @@ def video(path: Path, frames: int = 12, gop: int = 4) -> Path:
         stream.codec_context.time_base = Fraction(1, 5)
         stream.codec_context.gop_size = gop
         for number in range(frames):
-            noise = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(number), format="rgb24")))
         container.mux(stream.encode(None))
     return path
 
@@ -61,7 +67,9 @@ def huge_png(side: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+    )
 
 
 def ingest(make: Callable[[Path], object], scheme: str = "") -> Callable[[Place], Sequence[str]]:
@@ -112,21 +120,27 @@ def _no_frames(path: Path) -> Path:
     return made
 
 
-def _absurd_header(path: Path) -> None:
-    """The size of the picture in the MP4's own tables becomes 65,535 x 65,535."""
-    data = bytearray(video(path).read_bytes())
-    at = data.index(b"avc1") + 4 + 24
-    data[at : at + 4] = b"\xff\xff\xff\xff"
-    path.write_bytes(bytes(data))
+def _absurd_header(path: Path) -> Path:
+    """An AVI of JPEGs whose header says 65,535 x 65,535."""
+    made = path.with_suffix(".avi")
+    with av.open(str(made), "w") as container:
+        stream = container.add_stream("mjpeg", rate=5)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(0), format="rgb24")))
+        container.mux(stream.encode(None))
+    data = bytearray(made.read_bytes())
+    at = data.index(b"strf") + 12
+    data[at : at + 8] = struct.pack("<II", 65535, 65535)
+    made.write_bytes(bytes(data))
+    return made
 
 
 def _corrupt_middle(path: Path) -> Path:
-    made = video(path.with_suffix(".mkv"), 40)
-    data = bytearray(made.read_bytes())
+    data = bytearray(video(path, 40).read_bytes())
     for start in range(len(data) // 3, len(data) // 3 * 2, 97):
         data[start : start + 24] = bytes(24)
-    made.write_bytes(bytes(data))
-    return made
+    path.write_bytes(bytes(data))
+    return path
 
 
 def _link_to_itself(path: Path) -> None:
@@ -175,7 +189,7 @@ def _unanonymous(place: Place) -> Sequence[str]:
 
 def _face_model_of_text(place: Place) -> Sequence[str]:
     for name in ("face.onnx", "plate.onnx"):
-        (place.stores.settings.home.parent / name).write_text("no model")
+        (place.folder / name).write_text("no model")
     return _unanonymous(place)
 
 
@@ -184,30 +198,48 @@ CASES = (
     Case("text named .mp4", INGEST, ingest(lambda path: path.write_text("hello " * 99)), ("not a video",)),
     Case("an archive in place of a video", INGEST, ingest(_archive), ("not a video", "unpack")),
     Case("a video cut before its first picture", INGEST, ingest(_headless), ("footage.mp4",)),
-    Case("a video without a frame", INGEST, ingest(_no_frames), ("no frame can be decoded",)),
+    Case("a video without a frame", INGEST, ingest(_no_frames), ("not a video",)),
     Case("sound without pictures", INGEST, ingest(lambda path: sound(path)), ("no picture stream",)),
-    Case("a header that claims 65535 x 65535 pixels", INGEST, ingest(_absurd_header), ("footage.mp4",)),
+    Case("a header that claims 65535 x 65535 pixels", INGEST, ingest(_absurd_header), ("65535x65535", "pixels")),
     Case("a video that is not there", INGEST, ingest(lambda path: None), ("No such file", "source")),
     Case("a link to itself", INGEST, ingest(_link_to_itself), ("symbolic links",)),
     Case("a pipe", INGEST, ingest(lambda path: os.mkfifo(path)), ("is not a file",)),
     Case("a device", INGEST, ingest(lambda path: Path("/dev/zero")), ("is not a file",)),
     Case("a video called a folder", INGEST, ingest(lambda path: video(path), "folder://"), ("is not a folder",)),
-    Case("a video with unreadable packets", INGEST, ingest(_corrupt_middle), (".mkv",), 0, is_partial=True),
+    Case(
+        "a video with unreadable packets",
+        INGEST,
+        ingest(_corrupt_middle),
+        ("footage.mp4", "cannot be decoded"),
+        0,
+        is_partial=True,
+    ),
     Case("a video cut in the middle", INGEST, ingest(_cut_video), ("footage.mp4",), 0, is_partial=True),
     Case("an empty folder", INGEST, pictures({}), ("no image in it", "camera of its own")),
     Case("a folder of folders", INGEST, _folder_of_folders, ("no image in it", "camera of its own")),
-    Case("a folder of other files", INGEST, pictures({"a.txt": b"x", "b.gif": picture(0, "GIF")}), ("no image in it",)),
+    Case(
+        "a folder of other files",
+        INGEST,
+        pictures({"a.txt": b"x", "b.gif": picture(0, "GIF")}),
+        ("no image in it", ".png"),
+    ),
     Case("text named .jpg", INGEST, pictures({"a.jpg": b"hello"}), ("a.jpg", "not a picture")),
     Case("a picture of no bytes", INGEST, pictures({"a.png": b""}), ("not one image", "file is empty")),
     Case("a JPEG that is cut off", INGEST, pictures({"a.jpg": picture()[:-900]}), ("the JPEG is cut off",)),
     Case("a PNG that is cut off", INGEST, pictures({"a.png": picture(0, "PNG")[:2000]}), ("a.png", "broken")),
     Case("a picture of 20000 x 20000", INGEST, pictures({"a.png": huge_png(20000)}), ("a.png", "more pixels")),
     Case("a picture of 3 x 48 pixels", INGEST, pictures({"a.png": picture(0, "PNG", width=3)}), ("too few",)),
-    Case("a GIF named .jpg", INGEST, pictures({"a.jpg": picture(0, "GIF")}), ("a.jpg", "GIF")),
     Case("a link out of the folder", INGEST, _link_out, ("a.jpg", "leads out of the folder")),
-    Case("links in a circle", INGEST, _linked_loop, ("a.jpg", "links")),
+    Case("links in a circle", INGEST, _linked_loop, ("a.jpg", "in a circle")),
     Case("a pipe among the pictures", INGEST, _pipe_in_folder, ("a.jpg", "is not a file")),
-    Case("a broken picture among good ones", INGEST, pictures({"a.jpg": picture(1), "b.jpg": b"x"}), ("b.jpg",), 0, True),
+    Case(
+        "a broken picture among good ones",
+        INGEST,
+        pictures({"a.jpg": picture(1), "b.jpg": b"x"}),
+        ("b.jpg",),
+        0,
+        is_partial=True,
+    ),
     Case("a name that is not UTF-8", INGEST, pictures({b"\xff\xfe.jpg": b"hello"}), ("\\xff\\xfe.jpg",)),
     Case("a line break in a name", INGEST, pictures({"a\nError: b.jpg": b"hello"}), ("a\\nError: b.jpg",)),
     Case("a name of 255 bytes", INGEST, pictures({"a" * 251 + ".jpg": b"hello"}), ("aaaa.jpg", "not a picture")),
@@ -217,7 +249,7 @@ CASES = (
         INGEST,
         _face_model_of_text,
         ("frames.face_model", "cannot load"),
-        environment={"ITS_FRAMES__FACE_MODEL": "face.onnx", "ITS_FRAMES__PLATE_MODEL": "plate.onnx"},
+        environment={"ITS_FRAMES__FACE_MODEL": "{folder}/face.onnx", "ITS_FRAMES__PLATE_MODEL": "{folder}/plate.onnx"},
     ),
     Case("a camera that nobody entered", INGEST, lambda place: ["frames", "ingest", "moon"], ("'moon'", "Known are")),
     Case(
@@ -249,7 +281,7 @@ CASES = (
         "an interval that is not a number",
         ADD,
         lambda place: ["camera", "add", "a", "x.mp4", "--interval", "nan"],
-        ("sample_interval_s", "finite"),
+        ("sample_interval_s",),
     ),
     Case(
         "a name that is taken",
