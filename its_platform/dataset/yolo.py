@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import yaml
 
 from its_platform.dataset.versions import cache_folder, load_manifest, publish, version
+from its_platform.errors import BadInput
 from its_platform.labels.formats import yolo_lines
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -24,12 +25,15 @@ SPLITS = ("train", "val", "test")
 def materialise_yolo(stores: Stores, name: str, folder: Path | None = None, progress: Progress = no_progress) -> Path:
     """Write the folder (home/cache by default) unless it is there; gives its path.
 
-    Pictures are copies: a trainer that "repairs" a JPEG in place would otherwise change the stored frame.
+    Pictures are copies: a trainer that "repairs" a JPEG in place would otherwise change the stored frame. Raises
+    `BadInput` for a folder that holds something else.
     """
     wanted = version(stores, name)
     target = (folder or cache_folder(stores, wanted.digest).with_name(f"{wanted.digest}-yolo")).resolve()
-    if (target / "data.yaml").is_file() and (target / "digest").read_text("utf-8") == wanted.digest:
+    if (target / "digest").is_file() and (target / "digest").read_text("utf-8") == wanted.digest:
         return target
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise BadInput(f"{target} is there already and holds something else.", "Name a new or an empty folder.")
     manifest = load_manifest(stores, name)
     rows = manifest[manifest["split"].isin(SPLITS)]
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def _pipe(place: Place) -> Sequence[str]:
 
 
 def _picture_is_a_pipe(place: Place) -> Sequence[str]:
-    words = yolo("0 .5 .5 .1 .1 .5 .5")(place)
+    words = yolo("0 .5 .5 .1")(place)
     (place.folder / "images").mkdir()
     os.mkfifo(place.folder / "images" / f"{FIRST}.jpg")
     return words
@@ -167,7 +167,7 @@ CASES = (
     Case("a class list in bytes", YOLO, yolo("", b"names: [\xff\xfe]"), ("data.yaml", "is not text")),
     Case("a class list that runs Python", YOLO, yolo("", "names: !!python/object/apply:os.system [id]"), ("not YAML",)),
     Case("a class list that grows to a billion", YOLO, yolo("", BOMB + "names: *i\n"), ("data.yaml", "names")),
-    Case("a class list nested 5000 deep", YOLO, yolo("", "names: " + "[" * 5000), ("data.yaml", "is not YAML")),
+    Case("a class list nested 1500 deep", YOLO, yolo("", "names: " + "[" * 1500), ("data.yaml", "is not YAML")),
     Case("a class list that is a number", YOLO, yolo("", "names: 7"), ("data.yaml", "names")),
     Case("a list in place of a description", YOLO, yolo("", "- car\n- bus\n"), ("data.yaml", "names")),
     Case("class numbers with a gap", YOLO, yolo("", "names: {0: car, 2: bus}"), ("data.yaml", "0 to 1")),

@@ -96,4 +96,4 @@ def test_a_detector_is_loaded_after_ultralytics_was_told_to_stay_on_this_machine
     # Importing it would raise another error.
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(Told):
-        auto.ultralytics_detector("weights.pt")
+        auto.ultralytics_detector(STARTER_WEIGHTS)
