@@ -31,7 +31,7 @@ CLASSES = ("car", "bus")
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(COLUMNS), inner, max_size=15),
-    max_leaves=20,
+    max_leaves=8,
 )
 MADE = DatasetVersion(
     "v1",
@@ -133,10 +133,8 @@ def test_a_changed_byte_is_detected_and_reads_as_a_manifest_or_as_bad_input(plac
         read_manifest(bytes(data))
 
 
-@given(
-    st.binary(max_size=300) | st.text(max_size=80).map(str.encode) | json_values.map(lambda v: json.dumps(v).encode())
-)
-@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300) | json_values.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=80, deadline=None)
 def test_any_bytes_are_a_manifest_or_bad_input(data: bytes) -> None:
     with contextlib.suppress(BadInput):
         read_manifest(data)

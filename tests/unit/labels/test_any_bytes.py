@@ -22,9 +22,12 @@ CLASSES = ("car", "bus")
 
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=6)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
 )
 numbers = st.floats(-2, 3).map(str) | st.sampled_from(["nan", "inf", "-inf", "1e999", "0x1", "1_0", "", "٣", "0"])
+yaml_like = st.text('names:[]{}-, &*!\n0123ab"', max_size=60)
 lines = st.lists(st.lists(numbers, min_size=1, max_size=9).map(" ".join), max_size=5).map("\n".join)
 
 
@@ -62,7 +65,7 @@ sound = st.fixed_dictionaries(
 
 
 @given(st.binary(max_size=200) | lines.map(str.encode))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_yolo_file_gives_labels_of_its_frame_or_a_refusal(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "a.txt").write_bytes(data)
@@ -74,7 +77,7 @@ def test_any_yolo_file_gives_labels_of_its_frame_or_a_refusal(data: bytes) -> No
 
 
 @given(st.binary(max_size=200) | (coco_like | sound | values).map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_coco_file_gives_labels_refusals_or_bad_input(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.json"
@@ -84,18 +87,13 @@ def test_any_coco_file_gives_labels_refusals_or_bad_input(data: bytes) -> None:
                 box_faults(entry, 64, 48)
 
 
-@given(
-    st.binary(max_size=120) | st.text('names:[]{}-, &*!\n0123ab"', max_size=60).map(lambda t: f"names: {t}".encode())
-)
-@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=120) | yaml_like.map(lambda text: f"names: {text}".encode()))
+@settings(max_examples=100, deadline=None)
 def test_any_class_list_gives_names_or_bad_input(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "data.yaml").write_bytes(data)
-        try:
+        with contextlib.suppress(BadInput):
             names = yolo_classes(Path(folder))
-        except BadInput as error:
-            assert "\n" not in error.message
-        else:
             assert names
             assert all(isinstance(name, str) for name in names)
 

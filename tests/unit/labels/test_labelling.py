@@ -9,6 +9,7 @@ import pytest
 from its_platform.errors import BadInput
 from its_platform.labels import Box, FrameLabels, auto
 from its_platform.labels.labelling import box_faults, clip, read_mapping, rename_classes
+from its_platform.settings import STARTER_WEIGHTS
 
 GOOD = Box("car", 10, 10, 30, 20, "human", "reviewed")
 
