@@ -7,15 +7,19 @@ Before and after, every file of the home, every file of the input and every row 
 from __future__ import annotations
 
 import hashlib
+import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from PIL import Image
 
-from bad_input import annotations, choices, detectors, footage
+from bad_input import detectors, footage
 from bad_input.case import Case, Place
+from bad_input.page import GROUPS, page
 from its_platform import cli
 from its_platform.settings import load_settings
 from its_platform.stores import Stores, open_stores
@@ -23,12 +27,6 @@ from ports import free_ports
 
 pytestmark = pytest.mark.services
 
-GROUPS = {
-    "footage": footage.CASES,
-    "labels": annotations.CASES,
-    "settings and commands": choices.CASES,
-    "weights": detectors.CASES,
-}
 CASES = [pytest.param(case, id=case.kind) for cases in GROUPS.values() for case in cases]
 # What tools keep for themselves beside the platform's state.
 SCRATCH = ("ultralytics", "log")
@@ -130,7 +128,21 @@ def test_it_is_told_in_one_line_and_changes_nothing(
     assert not (place.folder / detectors.TRACE).exists()
 
 
-def test_there_are_many_kinds_and_each_is_named_once() -> None:
+def test_each_kind_is_named_once_and_the_page_has_them_all() -> None:
     kinds = [case.kind for cases in GROUPS.values() for case in cases]
-    assert len(kinds) >= 100
     assert len(set(kinds)) == len(kinds)
+    written = (Path(__file__).resolve().parents[2] / "docs" / "bad-input.md").read_text("utf-8")
+    assert written == page(), "PYTHONPATH=.:tests python -m bad_input.page > docs/bad-input.md"
+
+
+def test_pictures_of_other_kinds_are_taken(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    """Sixteen bits, four inks, transparency, grey: unusual is not bad. Kept last, since it adds frames."""
+    folder = place.folder / "pictures"
+    folder.mkdir()
+    for number, (name, mode) in enumerate({"ink.jpg": "CMYK", "clear.png": "RGBA", "grey.png": "L"}.items()):
+        (folder / name).write_bytes(footage.picture(number, "JPEG" if mode == "CMYK" else "PNG", mode))
+    Image.fromarray(footage.scene(3)[..., 0].astype(np.uint16) * 256).save(folder / "deep.png")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["frames", "ingest", place.camera(folder), "--json"])
+    assert ended.value.code == 0
+    assert json.loads(capfd.readouterr().out)["added"] == 4
