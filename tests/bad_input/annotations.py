@@ -205,7 +205,7 @@ CASES = (
     Case(
         "a width that is a word", COCO, coco(images=[{"id": 7, "file_name": f"{FIRST}.jpg", "width": "w"}]), ("width",)
     ),
-    Case("an annotation of no image", COCO, coco(annotations=[annotation(image_id=8)]), ("image that is not listed",)),
+    Case("an annotation of no image", COCO, coco(images=[], annotations=[annotation()]), ("image that is not listed",)),
     Case("a category that is not listed", COCO, coco(annotations=[annotation(category_id=9)]), ("category 9",)),
     Case("a crowd region", COCO, coco(annotations=[annotation(iscrowd=1)]), ("crowd region",)),
     Case(
