@@ -30,6 +30,8 @@ SILENT = {
     "YOLO_AUTOINSTALL": "false",
     "YOLO_VERBOSE": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    # What is wrong with a picture is told by us, in one line.
+    "OPENCV_LOG_LEVEL": "SILENT",
 }
 
 

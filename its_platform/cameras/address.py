@@ -65,6 +65,7 @@ def parse_address(source: str) -> Address:
     scheme = text.split("://", 1)[0].lower()
     if scheme in ("rtsp", "rtsps"):
         _checked_rtsp(text)
+        _check_server(text)
         return Address("rtsp", text)
     parts = urlsplit(text)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -79,6 +80,17 @@ def parse_address(source: str) -> Address:
             raise BadInput(f"{source!r} names no path.", f"Write it like {scheme}:///footage/camera.mp4.")
         return Address("folder" if scheme == "folder" or Path(location).is_dir() else "file", location, options)
     raise BadInput(f"{scheme!r} is not a kind of source.", f"Known are {SCHEMES}.")
+
+
+def _check_server(text: str) -> None:
+    """Raise `BadInput` unless the address names a host, and a port that there is. A password stays out of the words."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadInput(f"The stream's port or host cannot be: {error}.", "Write rtsp://host:554/stream.") from error
+    if not host or port == 0:
+        raise BadInput("The stream's address names no host or the port 0.", "Write rtsp://host:554/stream.")
 
 
 def normal_source(source: str) -> str:

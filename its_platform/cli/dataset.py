@@ -37,6 +37,8 @@ def build(
     from its_platform.telemetry import terminal_progress
 
     stores = _stores()
+    for camera in _split(cameras):
+        _check_camera(stores, camera)
     start, end = utc(since), utc(until)
     if window and (start is None or end is None):
         raise BadInput("A window has two ends.", "Give --since and --until.")
@@ -188,6 +190,19 @@ def _version(stores: Stores, name: str) -> Any:
     if newest is None:
         raise NotFound("There is no dataset version yet.", "`its dataset build` makes one.")
     return newest
+
+
+def _check_camera(stores: Stores, camera: str) -> None:
+    """Raise `NotFound` for a name that no camera has or ever had: the others alone would make another dataset."""
+    from its_platform.cameras import get_camera
+    from its_platform.errors import NotFound
+    from its_platform.frames.index import FrameIndex
+
+    try:
+        get_camera(stores, camera)
+    except NotFound:
+        if FrameIndex(stores).query([camera], columns=["camera_id"]).empty:
+            raise
 
 
 def _split(names: str | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table, say
+from its_platform.cli.output import JsonFlag, emit, one_line, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -201,7 +201,7 @@ def _shown(row: dict[str, Any]) -> dict[str, object]:
 def _plain(text: object) -> str:
     from rich.markup import escape
 
-    return escape(str(text))
+    return escape(one_line(str(text)))
 
 
 def _stores() -> Stores:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table, say
+from its_platform.cli.output import JsonFlag, emit, one_line, rows_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def auto(
     since: Since = None,
     until: Until = None,
     confidence: Annotated[float, typer.Option(min=0, max=1, help="Boxes below this are dropped.")] = 0.4,
-    size: Annotated[int, typer.Option(help="Picture size that the detector works at.")] = 640,
+    size: Annotated[int, typer.Option(min=32, help="Picture size that the detector works at.")] = 640,
     mapping: Mapping = None,
     every: Annotated[bool, typer.Option("--all", help="Also frames that have labels already.")] = False,
     json: JsonFlag = False,
@@ -90,14 +90,13 @@ def auto(
     """Label frames with a detector: boxes of origin `model`, unreviewed, which never judge."""
     import hashlib
 
-    from its_platform.errors import NotFound
     from its_platform.labels.auto import auto_label, ultralytics_detector
     from its_platform.labels.labelling import read_mapping
     from its_platform.labels.store import current_labels
     from its_platform.telemetry import terminal_progress
+    from its_platform.weights import check_weights
 
-    if not weights.is_file():
-        raise NotFound(f"There are no weights at {weights}.", "Name a .pt or .onnx file.")
+    check_weights(weights, (".pt", ".onnx"))
     stores = _stores()
     hashes = list(dict.fromkeys(_frames(stores, camera, since, until)["frame_hash"]))
     if not every:
@@ -124,7 +123,9 @@ def review(
     camera: Cameras = None,
     since: Since = None,
     until: Until = None,
-    sample: Annotated[int | None, typer.Option(help="Only a random sample of this many frames of the window.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only a random sample of this many frames of the window.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Have the simulated reviewer label frames of simulated cameras with the world's truth."""
@@ -252,6 +253,8 @@ def _report(result: LabelResult, json: bool, more: dict[str, object] | None = No
         "boxes": result.boxes,
         **(more or {}),
     }
+    from rich.markup import escape
+
     from its_platform.labels.matching import NO_FRAME
 
     if json:
@@ -259,7 +262,7 @@ def _report(result: LabelResult, json: bool, more: dict[str, object] | None = No
     else:
         emit(facts)
         for refusal in result.refused[:SHOWN_REFUSALS]:
-            say(f"kept out: {refusal}")
+            say(f"kept out: {escape(one_line(str(refusal)))}")
         if len(result.refused) > SHOWN_REFUSALS:
             say(f"and {len(result.refused) - SHOWN_REFUSALS} more; --json lists them all.")
         if result.refused and all(refusal.reason == NO_FRAME for refusal in result.refused):

@@ -31,11 +31,14 @@ def train(
     from its_platform.model.registered import base_weights
     from its_platform.model.train import facts_of, train_candidate
     from its_platform.telemetry import terminal_progress
+    from its_platform.weights import check_weights
 
     if size is not None and (size < 32 or size % 32):
         raise BadInput(f"The size {size} is not a multiple of 32.", "Take 320 or 640.")
     if weights is not None and base_version is not None:
         raise BadInput("A training starts from one set of weights.", "Give --weights or --base-version.")
+    if weights is not None:
+        check_weights(weights)
     stores = _stores()
     if dataset is None:
         from its_platform.dataset import latest

@@ -46,6 +46,15 @@ def say(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(text)
 
 
+def one_line(text: str) -> str:
+    """The text on one line that every terminal takes: line breaks, control characters and stray bytes as escapes.
+
+    File names may hold any of them, and a message names files.
+    """
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in readable)
+
+
 def rows_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None, title: str = "") -> Table:
     """A Rich table of rows; columns in the given order, or in that of the first row."""
     from rich.table import Table

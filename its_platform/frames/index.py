@@ -240,6 +240,8 @@ class FrameIndex:
     ) -> pa.Table:
         from deltalake.exceptions import DeltaError
 
+        if since is not None and until is not None and since > until:
+            raise BadInput("The time that was asked for ends before it begins.", "Swap since and until.")
         during, days = _during(since, until), _days(since, until)
         table = self._open()
         if table is None:

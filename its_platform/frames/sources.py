@@ -39,6 +39,8 @@ def read_frames(
     for moment in (since, until):
         if moment is not None and moment.tzinfo is None:
             raise BadInput("A time without a zone cannot be asked for.", "Give it as UTC.")
+    if since is not None and until is not None and since > until:
+        raise BadInput("The time that was asked for ends before it begins.", "Swap since and until.")
     problems = problems if problems is not None else []
     for frame in _open(camera, settings, since, until, problems):
         if as_stored and frame.jpeg is None:

@@ -39,7 +39,7 @@ def checked_file(path: Path) -> Path:
     if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{path} is not a file.", "Use folder:// for a folder of images.")
     if status.st_size == 0:
-        raise BadInput(f"{path}: the file is empty.")
+        raise BadInput(f"{path}: the file is empty.", "Copy it anew.")
     return path
 
 
@@ -71,10 +71,13 @@ def _open(path: Path) -> tuple[Any, Any]:
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
-        raise BadInput(f"{path}: not a video that can be read ({_reason(error)}).") from error
+        raise BadInput(
+            f"{path}: not a video that can be read ({_reason(error)}).",
+            "Give a video or a folder of images; an archive has to be unpacked first.",
+        ) from error
     if not container.streams.video:
         container.close()
-        raise BadInput(f"{path}: there is no picture stream in it.")
+        raise BadInput(f"{path}: there is no picture stream in it.", "Give a video.")
     stream = container.streams.video[0]
     try:
         check_size(stream.codec_context.width, stream.codec_context.height, str(path))
@@ -198,7 +201,7 @@ def read_video(
             )
         if decoded == 0:
             why = found[0] if found else "it holds none"
-            raise BadInput(f"{path}: no frame can be decoded: {why}.")
+            raise BadInput(f"{path}: no frame can be decoded: {why}.", "Copy it anew, or mend it with ffmpeg.")
         # Matroska counts its length from zero, also where its first picture comes later.
         end_s = at_s + 1.0 / rate + max(0.0, float(first * stream.time_base) if stream.time_base else 0.0)
         if duration_s and end_s < duration_s - max(1.0, 0.02 * duration_s):

@@ -108,10 +108,15 @@ class LabelResult:
 
 
 def box_faults(labels: FrameLabels, width: int, height: int) -> list[Refusal]:
-    """Each box that cannot be: not a number, outside the picture, without area, of an unknown class or origin."""
+    """Each box that cannot be: not a number, outside the picture, without area, there twice, of an unknown class."""
     faults: list[Refusal] = []
+    seen: set[tuple[object, ...]] = set()
     for number, box in enumerate(labels.boxes):
         reason = _fault(box, labels.classes, width, height)
+        said = (box.class_name, *box.corners)
+        if reason is None and said in seen:
+            reason = "the same box stands there twice"
+        seen.add(said)
         if reason:
             faults.append(Refusal(labels.frame_hash, number, reason))
     return faults

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+LARGEST_PICTURE = 256 << 20
 NO_FRAME = "there is no such frame"
 
 
@@ -48,7 +49,7 @@ class FrameLookup:
     def find(self, stem: str, picture: Path | None = None) -> FrameKey | str:
         """The frame, or one clause that says why there is none."""
         if picture is not None:
-            key = self._by_hash.get(hashlib.sha256(picture.read_bytes()).hexdigest())
+            key = self._by_hash.get(_content_hash(picture))
             if key is not None:
                 return key
         if stem in self._by_hash:
@@ -97,6 +98,17 @@ class Pictures:
         ending = [path for path in named if path.parts[-len(parts.parts) :] == parts.parts]
         found = ending or named
         return found[0] if len(found) == 1 else None
+
+
+def _content_hash(picture: Path) -> str:
+    """The SHA-256 of a picture; of a pipe, a device or what cannot be read, nothing that a frame has."""
+    try:
+        if not picture.is_file() or picture.stat().st_size > LARGEST_PICTURE:
+            return ""
+        with picture.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def names_of(frames: pd.DataFrame, frame_hashes: Iterable[str]) -> dict[str, str]:

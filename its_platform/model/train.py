@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from its_platform.errors import BadInput
 from its_platform.model.embedder import export_embedder
 from its_platform.model.export import ParityResult, digest_of
 from its_platform.model.origin import DAGSTER_TAG, code_commit
@@ -29,6 +28,7 @@ from its_platform.model.steps import export_weights, judge_export, train_weights
 from its_platform.model.trainer import EpochFigures, TrainedDetector
 from its_platform.stores.registry import ModelVersion, VersionFacts
 from its_platform.telemetry import Progress, no_progress
+from its_platform.weights import check_weights
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -76,14 +76,13 @@ def train_candidate(
 
     A finished candidate of the same dataset, parameters and weights is returned as it is, unless `fresh`.
     dagster_run: id of the Dagster run that asks for it, kept for the trace. Raises `BadInput` for weights that are
-    not there, `NotFound` for an unknown dataset version.
+    not there or may not be read, `NotFound` for an unknown dataset version.
     """
     from its_platform.dataset import load_manifest, version
 
-    wanted = version(stores, dataset)
     base = Path(weights or stores.settings.training.weights)
-    if not base.is_file():
-        raise BadInput(f"There are no weights at {base}.", "Give the path of a .pt with --weights.")
+    check_weights(base)
+    wanted = version(stores, dataset)
     parameters = training_parameters(stores.settings, wanted, base, epochs, image_size)
     key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     # The lock ends with its process: a run that is open although the lock is free belongs to a dead training.

@@ -21,6 +21,7 @@ from its_platform.model.export import DetectorFile, ParityResult, export_detecto
 from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan
 from its_platform.offline import prepare_ultralytics
 from its_platform.telemetry import Progress
+from its_platform.weights import check_weights
 
 # Other words for the same thing in the weights that a training may start from, the likeliest first.
 OTHER_WORDS = {
@@ -45,8 +46,7 @@ class UltralyticsTrainer:
     def train(
         self, plan: TrainingPlan, on_epoch: Callable[[EpochFigures], None], progress: Progress
     ) -> TrainedDetector:
-        if not plan.weights.is_file():
-            raise BadInput(f"There are no weights at {plan.weights}.", "Give the path of a .pt with --weights.")
+        check_weights(plan.weights)
         prepare_ultralytics(plan.home)
         import torch
 

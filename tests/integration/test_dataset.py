@@ -274,6 +274,11 @@ def test_a_trainer_gets_train_val_and_test_and_never_the_golden_set(day: Stores,
     assert [line.split()[0] for line in lines] == ["0", "1"]
     assert float(lines[0].split()[1]) * footage.WIDTH == pytest.approx(14, abs=0.01)
     assert materialise_yolo(day, made, load_manifest(day, made.name), tmp_path / "yolo") == folder
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "data.yaml").write_text("names: [mine]")
+    with pytest.raises(BadInput, match="something else"):
+        materialise_yolo(day, made, load_manifest(day, made.name), tmp_path / "taken")
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["data.yaml"]
 
 
 def test_each_use_of_a_golden_set_is_counted(day: Stores) -> None:

@@ -146,8 +146,9 @@ def test_class_names_come_from_data_yaml_of_the_folder_or_its_parent(tmp_path: P
     camera = tmp_path / "camera"
     camera.mkdir()
     assert yolo_classes(camera) == ("car", "bus")
+    (camera / "deeper" / "still").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"data\.yaml"):
-        yolo_classes(tmp_path.parent / "nowhere" / "deep")
+        yolo_classes(camera / "deeper" / "still")
 
 
 def coco(path: Path, **changes: object) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from its_platform.errors import BadInput
 from its_platform.labels import Box, FrameLabels, auto
 from its_platform.labels.labelling import box_faults, check_class_names, clip, read_mapping, rename_classes
+from its_platform.settings import STARTER_WEIGHTS
 from tests.fakes import tiny_onnx
 
 GOOD = Box("car", 10, 10, 30, 20, "human", "reviewed")
@@ -98,7 +99,7 @@ def test_a_detector_is_loaded_after_ultralytics_was_told_to_stay_on_this_machine
     # Importing it would raise another error.
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(Told):
-        auto.ultralytics_detector("weights.pt")
+        auto.ultralytics_detector(STARTER_WEIGHTS)
 
 
 def test_a_dropped_class_was_never_looked_for() -> None:
@@ -121,5 +122,5 @@ def test_an_onnx_file_that_names_no_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="which classes"):
         auto.ultralytics_detector(path)
     path.write_bytes(b"no graph")
-    with pytest.raises(BadInput, match="no ONNX file"):
+    with pytest.raises(BadInput, match="not an ONNX file"):
         auto.ultralytics_detector(path)
