@@ -33,7 +33,7 @@ def materialise_yolo(
     """Write the folder (home/cache by default) unless it is there; gives its path.
 
     Pictures are copies: a trainer that "repairs" a JPEG in place would otherwise change the stored frame. Raises
-    `NotFound` and `DatasetDamaged` for a frame that the object store lacks or holds differently, `BadInput` for a
+    `NotFound` and `DatasetDamaged` for a frame that the object store lacks or holds differently, and `BadInput` for a
     folder that holds something else.
     """
     target = (folder or cache_folder(stores, wanted.digest).with_name(f"{wanted.digest}-yolo")).resolve()

@@ -122,11 +122,6 @@ def _check_onnx(path: Path, size: int) -> None:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented, RuntimeError) as error:
         raise BadInput(f"{path} is not an ONNX file that can be run.", "Export it again.") from error
-    said = session.get_modelmeta().custom_metadata_map
-    if "names" not in said or said.get("task", "detect") != "detect":
-        raise BadInput(
-            f"{path} does not say which classes it detects.", "Take a .pt, or an .onnx that Ultralytics exported."
-        )
     pictures, answers = session.get_inputs(), session.get_outputs()
     shape = pictures[0].shape if pictures else []
     is_detector = len(pictures) == len(answers) == 1 and len(shape) == 4 and shape[1] == 3
@@ -138,3 +133,8 @@ def _check_onnx(path: Path, size: int) -> None:
     if fixed and fixed != {size}:
         sides = " x ".join(map(str, shape[2:]))
         raise BadInput(f"{path} works at {sides} pixels alone, not at {size}.", f"Pass --size {max(fixed)}.")
+    said = session.get_modelmeta().custom_metadata_map
+    if "names" not in said or said.get("task", "detect") != "detect":
+        raise BadInput(
+            f"{path} does not say which classes it detects.", "Take a .pt, or an .onnx that Ultralytics exported."
+        )

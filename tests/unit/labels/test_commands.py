@@ -29,7 +29,7 @@ def test_a_dry_run_says_what_would_be_taken_and_takes_nothing(
     add_camera(stores, make_camera("bridge", "sim://junction"))
     first, second, _ = add_frames(stores, "bridge", [0, 1, 2])
     (tmp_path / "labels").mkdir()
-    (tmp_path / "labels" / f"{first}.txt").write_text("0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n2 .3 .3 .2 .2\n")
+    (tmp_path / "labels" / f"{first}.txt").write_text("0 .5 .5 .2 .2\n1 .7 .7 .2 .2\n2 .3 .3 .2 .2\n")
     (tmp_path / "labels" / f"{second}.txt").write_text("2 .5 .5 .2 .2\n")
     words = ["labels", "import", "yolo", tmp_path, "--camera", "bridge", "--classes", "bike,bicycle,pedestrian"]
     words += ["--map", "bike=bicycle", "--drop", "pedestrian", "--json"]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,6 @@ from its_platform.errors import BadInput
 from its_platform.labels import Box, FrameLabels, auto
 from its_platform.labels.labelling import box_faults, check_class_names, clip, read_mapping, rename_classes
 from its_platform.settings import STARTER_WEIGHTS
-from tests.fakes import tiny_onnx
 
 GOOD = Box("car", 10, 10, 30, 20, "human", "reviewed")
 
@@ -114,13 +112,3 @@ def test_a_class_that_nothing_has_is_mistyped() -> None:
     with pytest.raises(BadInput, match="'bsu'") as caught:
         check_class_names(["bsu"], ["car", "bus"])
     assert "car, bus" in caught.value.hint
-
-
-def test_an_onnx_file_that_names_no_classes_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "faces.onnx"
-    path.write_bytes(tiny_onnx())
-    with pytest.raises(BadInput, match="which classes"):
-        auto.ultralytics_detector(path)
-    path.write_bytes(b"no graph")
-    with pytest.raises(BadInput, match="not an ONNX file"):
-        auto.ultralytics_detector(path)
