@@ -78,8 +78,8 @@ types: .venv/.dev
 layers: .venv/.dev
 	@$(BIN)/lint-imports
 
-bench: install  ## measure, and fail where a floor fails
-	@$(BIN)/python benchmarks/run.py
+bench: install  ## measure, and fail where a floor fails (NAME=serving for one of them)
+	@$(BIN)/python benchmarks/run.py $(NAME)
 
 screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
 	@$(BIN)/its up

@@ -1,4 +1,4 @@
-"""A benchmark's figures: rounds in which ours and its peer take turns, the verdict on them, how they are kept and shown.
+"""A benchmark's figures: rounds in which ours and its peer take turns, the verdict on them, how they are kept.
 
 Enters: what is compared, and a function that takes one round of it. Leaves: a `Figure`, an entry of `bench.json`
 (docs/schemas/bench.json). What is measured does not belong here.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from its_platform.model.embedder import export_embedder
 from its_platform.model.export import DetectorFile, detect_squares, export_detector, open_session
 from its_platform.model.letterbox import letterbox
 from its_platform.serving.client import DetectorClient
+from its_platform.serving.config import FRONT
 from its_platform.serving.processes import running, stubs
 from its_platform.serving.repository import file_digest, place_version, route_of, write_routes
 from its_platform.serving.server import start_triton, stop_triton
@@ -66,26 +67,32 @@ class Served:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a number of images took."""
+    """What a number of images took. split: CPU milliseconds an image, by who used them."""
 
     images_per_s: float
-    cpu_ms: float
+    split: Mapping[str, float]
+
+    @property
+    def cpu_ms(self) -> float:
+        return sum(self.split.values())
 
 
 def comparisons(size: int) -> dict[str, Comparison]:
     def of(name: str, **how: Any) -> Comparison:
         return Comparison(name=f"{name}, {size} px", command=COMMAND, **how)
 
-    cost = {"unit": "CPU ms an image"}
+    cost = {"unit": "CPU ms an image", "split_unit": "CPU ms an image"}
     found = {
         "cost": of(
-            "Triton over gRPC", peer_name="ONNX Runtime in process", floor=above_peer(COST_SLACK_MS), **cost
+            "Triton over gRPC",
+            peer_name="ONNX Runtime in process",
+            floor=above_peer(COST_SLACK_MS),
+            **cost,
         ),
         "front": of(
             "traffic_detector with its log",
             peer_name="the detector asked directly",
             floor=above_peer(FRONT_SLACK_MS),
-            split_unit="CPU ms an image",
             **cost,
         ),
     }
@@ -115,18 +122,16 @@ def one_round(settings: Settings, served: dict[int, Served], pictures: Pictures,
         direct = asyncio.run(over_grpc(settings, count, partial(ask_detector, detector)))
         silent = asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "probe")))
         logged = asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "live"), log))
-        rounds[names["cost"].name] = Round(direct.cpu_ms, raw.cpu_ms, direct.cpu_ms, raw.cpu_ms)
+        rounds[names["cost"].name] = Round(direct.cpu_ms, raw.cpu_ms, direct.cpu_ms, raw.cpu_ms, direct.split)
         rounds[names["front"].name] = Round(
             logged.cpu_ms,
             direct.cpu_ms,
             logged.cpu_ms,
             direct.cpu_ms,
-            {"front": silent.cpu_ms - direct.cpu_ms, "log": logged.cpu_ms - silent.cpu_ms},
+            {**logged.split, "of which the log": logged.cpu_ms - silent.cpu_ms},
         )
         if "throughput" in names:
-            rounds[names["throughput"].name] = Round(
-                direct.images_per_s, raw.images_per_s, direct.cpu_ms, raw.cpu_ms
-            )
+            rounds[names["throughput"].name] = Round(direct.images_per_s, raw.images_per_s, direct.cpu_ms, raw.cpu_ms)
     return rounds
 
 
@@ -141,7 +146,7 @@ def in_process(detector: Served, count: int) -> Cost:
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(work, range(WORKERS)))
     wall_s = time.perf_counter() - began
-    return Cost(count / wall_s, (cpu_ms_of([getpid()]) - before) / count)
+    return Cost(count / wall_s, {"process": (cpu_ms_of([getpid()]) - before) / count})
 
 
 async def over_grpc(
@@ -161,12 +166,15 @@ async def over_grpc(
         await ask(client, 0)
         if log is not None:
             log.wait_for(1)
-        before, began = cpu_ms_of(_processes(settings)), time.perf_counter()
+        processes = _processes(settings)
+        before = {who: cpu_ms_of(pids) for who, pids in processes.items()}
+        began = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
         wall_s = time.perf_counter() - began
         if log is not None:
             log.wait_for(count)
-        return Cost(count / wall_s, (cpu_ms_of(_processes(settings)) - before) / count)
+        split = {who: (cpu_ms_of(pids) - before[who]) / count for who, pids in processes.items()}
+        return Cost(count / wall_s, split)
 
 
 async def ask_detector(detector: Served, client: DetectorClient, number: int) -> None:
@@ -261,10 +269,15 @@ def _version(about: DetectorFile, path: Path) -> ModelVersion:
     )
 
 
-def _processes(settings: Settings) -> list[int]:
-    """The client, which is this process, the server and its stubs."""
-    server = running(settings)
-    return [getpid(), *([server.pid] if server else []), *(stub.pid for stub in stubs(settings))]
+def _processes(settings: Settings) -> dict[str, list[int]]:
+    """Who takes part: the client, which is this process, the server, and the stubs of detectors and front."""
+    server, alive = running(settings), stubs(settings)
+    return {
+        "client": [getpid()],
+        "tritonserver": [server.pid] if server else [],
+        "detectors": [stub.pid for stub in alive if stub.model != FRONT],
+        "front": [stub.pid for stub in alive if stub.model == FRONT],
+    }
 
 
 if __name__ == "__main__":

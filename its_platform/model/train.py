@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -200,7 +201,9 @@ def _make(
         workers=settings.training.workers,
         seed=parameters["seed"],
     )
+    began = time.monotonic()
     trained = trainer.train(plan, lambda figures: _log_epoch(client, run_id, figures), progress)
+    _log_metrics(client, run_id, {"train/seconds": time.monotonic() - began}, 0)
     kept = folder / "version"
     kept.mkdir(parents=True, exist_ok=True)
     weights = trained.weights.replace(kept / WEIGHTS)
@@ -284,8 +287,6 @@ def _log_scores(
 
 
 def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float], step: int) -> None:
-    import time
-
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)

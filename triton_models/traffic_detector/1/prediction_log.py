@@ -140,7 +140,7 @@ class Embedder:
         shape = self._session.get_inputs()[0].shape
         stretched = cv2.resize(item.image, (int(shape[2]), int(shape[1])), interpolation=cv2.INTER_AREA)
         vector = self._session.run(None, {self._session.get_inputs()[0].name: stretched[None]})[0][0]
-        return [round(float(value), 6) for value in vector]
+        return _rounded(vector, 6)
 
     def _is_due(self, item: Prediction) -> bool:
         at = datetime.fromisoformat(item.at).timestamp()
@@ -197,11 +197,16 @@ def row_of(item: Prediction, embedder: Embedder | None) -> dict[str, Any]:
         "counts": {name: int((classes == index).sum()) for index, name in enumerate(route.classes)},
         "n": len(seen),
         "mean_confidence": round(float(seen[:, 4].mean()), 5) if len(seen) else None,
-        "confidences": [round(float(score), 4) for score in rows[:LOW_SCORES, 4]],
-        "box_areas": [round(float(area) ** 0.5, 5) for area in np.clip(shares, 0, None)],
+        "confidences": _rounded(rows[:LOW_SCORES, 4], 4),
+        "box_areas": _rounded(np.sqrt(np.clip(shares, 0, None)), 5),
         **figures,
         "light": picture.light_of(figures),
         "embedding": embedding,
         "embedder": embedder.digest if embedder and embedding is not None else None,
         "latency_ms": round(item.latency_ms, 3),
     }
+
+
+def _rounded(values: npt.NDArray[Any], digits: int) -> list[float]:
+    """Plain numbers of so many digits; in double precision, or the log would show what single precision adds."""
+    return np.round(values.astype(np.float64), digits).tolist()
