@@ -25,9 +25,8 @@ from its_platform.dataset.splits import Place, Spacing, keep_guard, share_blocks
 from its_platform.frames.index import SCHEMA, FrameIndex, FrameRow
 from its_platform.settings import Settings
 from its_platform.stores import Stores, open_stores
-from its_platform.stores.prepare import prepare
 from its_platform.telemetry import Progress, no_progress
-from workplace import command_of, own_home, run_alone
+from workplace import command_of, open_own_stores, own_home, run_alone
 
 COMMAND = command_of("index")
 SIZES = (100_000, 1_000_000)
@@ -58,7 +57,7 @@ def comparisons() -> dict[str, Comparison]:
 def figures(progress: Progress = no_progress) -> list[Figure]:
     with own_home() as settings:
         # A table for each size, beside each other in one home; they share the database that the index locks in.
-        prepare(settings)
+        open_own_stores(settings)
         tables = {size: settings.home / str(size) for size in SIZES}
         for number, (size, folder) in enumerate(tables.items()):
             progress("index, tables", number, len(tables), f"{size:,} rows")

@@ -2,10 +2,10 @@
 
     python benchmarks/loop.py
 
-Runs `its demo --scale tiny --keep-up` in a home of its own: Dagster's daemon, sensors and runs, MLflow and Triton as they
-are. Its times are read back afterwards from where the platform recorded them. The clock starts with the drift report
-that led to the retraining and stops with the row in `releases` that follows a real inference on the new version; what
-the trainer took (`train/seconds` in the MLflow run) is taken off, and is the peer.
+Runs `its demo --scale tiny --keep-up` in a home of its own, with Dagster's daemon, sensors and runs, MLflow and Triton
+as they are. Its times are read back afterwards from where the platform recorded them. The clock starts with the drift
+report that led to the retraining and stops with the row in `releases` that follows a real inference on the new version;
+what the trainer took (`train/seconds` in the MLflow run) is taken off, and is the peer.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from rich.console import Console
@@ -22,6 +23,9 @@ from rich.console import Console
 from figures import Figure, show, write
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.telemetry import Progress, silence_tools, terminal_progress
+
+if TYPE_CHECKING:
+    from its_platform.stores import Stores
 
 
 def own_environment(home: Path) -> dict[str, str]:
@@ -54,6 +58,18 @@ def own_home() -> Iterator[Settings]:
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def open_own_stores(settings: Settings) -> Stores:
+    """The stores of such a home, with PostgreSQL running and the platform's own tables made: no MLflow, no Dagster."""
+    from its_platform.stores import open_stores
+    from its_platform.stores.database import migrate
+    from its_platform.stores.postgres import start_postgres
+
+    start_postgres(settings)
+    stores = open_stores(settings)
+    migrate(stores.database.engine)
+    return stores
 
 
 def test_data() -> Path | None:

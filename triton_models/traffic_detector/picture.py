@@ -76,11 +76,15 @@ def noise_of(rgb: np.ndarray) -> float:
 
 
 def _medians(values: np.ndarray) -> np.ndarray:
-    """The median of each row of small whole numbers: counting them is five times as fast as ordering them."""
-    upper = values.shape[1] // 2
-    lower = upper - (values.shape[1] % 2 == 0)
-    ranked = [np.searchsorted(np.cumsum(np.bincount(row)), (lower, upper), side="right") for row in values]
-    return np.asarray(ranked).mean(axis=1)
+    """The median of each row of small whole numbers: counting them is several times as fast as ordering them."""
+    rows, length = values.shape
+    upper = length // 2
+    lower = upper - (length % 2 == 0)
+    # Each row counts into a stretch of its own.
+    stretch = int(values.max()) + 1
+    apart = values + np.arange(rows)[:, None] * stretch
+    below = np.bincount(apart.ravel(), minlength=rows * stretch).reshape(rows, stretch).cumsum(axis=1)
+    return ((below <= lower).sum(axis=1) + (below <= upper).sum(axis=1)) / 2.0
 
 
 def figures(rgb: np.ndarray) -> dict[str, float]:
