@@ -111,7 +111,7 @@ def ingest_round(stores: Stores, path: Path) -> Round:
 
 
 def quality_round() -> Round:
-    """The figures and the light of a 1080p picture, and beside them its comparison with the one before, on one thread."""
+    """Figures and light of a 1080p picture; the peer is its comparison with the one before it. On one thread."""
     import cv2
 
     threads = cv2.getNumThreads()

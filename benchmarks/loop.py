@@ -10,10 +10,12 @@ what the trainer took (`train/seconds` in the MLflow run) is taken off, and is t
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
+import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from figures import Comparison, Figure, Round, at_most, measure
@@ -31,7 +33,7 @@ SERVED = Comparison(
     split_unit="s",
 )
 ATTEMPTS = 2
-DEMO_WITHIN_S = 3600
+POLL_S = 1.0
 STEPS = """
 query Steps($run: ID!) {
   runOrError(runId: $run) {
@@ -43,29 +45,43 @@ query Steps($run: ID!) {
 
 
 def figures(progress: Progress = no_progress) -> list[Figure]:
-    return measure([SERVED], one_round, progress, rounds=1, attempts=ATTEMPTS)
+    return measure([SERVED], partial(one_round, progress), rounds=1, attempts=ATTEMPTS)
 
 
-def one_round() -> dict[str, Round]:
-    with own_home():
+def one_round(progress: Progress) -> dict[str, Round]:
+    with own_home() as settings:
         its = str(Path(sys.executable).parent / "its")
         try:
-            words = [its, "demo", "--scale", "tiny", "--keep-up"]
-            done = subprocess.run(
-                words, cwd=REPOSITORY, capture_output=True, text=True, timeout=DEMO_WITHIN_S, check=False
-            )
-            if done.returncode != 0:
-                raise RuntimeError(f"{' '.join(words)} failed: {done.stderr.strip()[-1000:]}")
+            run_demo(its, settings.home, progress)
             # What the demo wrote into its home's settings is in force now.
-            return {SERVED.name: recorded(load_settings(home=Path(os.environ["ITS_HOME"])))}
+            return {SERVED.name: recorded(load_settings(home=settings.home))}
         finally:
             subprocess.run([its, "down"], cwd=REPOSITORY, capture_output=True, check=False)
+
+
+def run_demo(its: str, home: Path, progress: Progress) -> None:
+    """Run the demo to its end and leave its servers up. Raises `RuntimeError` with its last words where it fails."""
+    steps, said = home / "steps.jsonl", home / "demo.log"
+    words = [its, "demo", "--scale", "tiny", "--keep-up", "--progress-jsonl", str(steps)]
+    with said.open("wb") as log:
+        demo = subprocess.Popen(words, cwd=REPOSITORY, stdout=log, stderr=log)
+    try:
+        while demo.poll() is None:
+            begun = steps.read_text("utf-8").splitlines() if steps.exists() else []
+            if begun:
+                progress("loop", len(begun), None, json.loads(begun[-1])["step"])
+            time.sleep(POLL_S)
+    finally:
+        if demo.poll() is None:
+            demo.terminate()
+            demo.wait()
+    if demo.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)} failed: {said.read_text('utf-8').strip()[-1000:]}")
 
 
 def recorded(settings: Settings) -> Round:
     """The way from the report to the release, as the tables, MLflow and Dagster tell it."""
     from its_platform.demo.dagster_page import runs_of
-    from its_platform.stores import open_stores
     from its_platform.stores.registry import Registry
 
     found, decided, served, mlflow_run = _times(settings)
@@ -81,7 +97,6 @@ def recorded(settings: Settings) -> Round:
     split["candidate_model"] -= training_s
     whole_s = (served - found).total_seconds() - training_s
     split["between the steps"] = whole_s - sum(split.values())
-    open_stores(settings).database.engine.dispose()
     return Round(whole_s, training_s, split=split)
 
 
