@@ -41,7 +41,7 @@ from its_platform.stores.registry import ModelVersion
 from its_platform.telemetry import Progress, no_progress
 from workplace import command_of, cpu_ms_of, own_home, run_alone
 
-IMAGES = {640: 60, 320: 160}
+IMAGES = {640: 80, 320: 200}
 WORKERS = 2
 IN_FLIGHT = 3
 CAMERAS = 4
@@ -180,9 +180,12 @@ async def over_grpc(
         began = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
         wall_s = time.perf_counter() - began
+        # The client has done its part; looking for the log's rows is the benchmark's own work.
+        client_ms = cpu_ms_of(processes["client"]) - before["client"]
         if log is not None:
             log.wait_for(count)
-        split = {who: (cpu_ms_of(pids) - before[who]) / count for who, pids in processes.items()}
+        used = {who: cpu_ms_of(pids) - before[who] for who, pids in processes.items()} | {"client": client_ms}
+        split = {who: spent / count for who, spent in used.items()}
         return Cost(count / wall_s, split)
 
 
