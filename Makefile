@@ -78,8 +78,8 @@ types: .venv/.dev
 layers: .venv/.dev
 	@$(BIN)/lint-imports
 
-bench: install  ## measure, and fail where a floor fails
-	@$(BIN)/python benchmarks/run.py
+bench: install  ## measure, and fail where a floor fails (NAME=serving for one of them)
+	@$(BIN)/python benchmarks/run.py $(NAME)
 
 repro: install  ## rebuild the model that params.yaml describes from its dataset version, without a server
 	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venvs/dvc/bin:$$PATH" dvc repro

@@ -29,13 +29,15 @@ def prepare_ultralytics(home: Path | None = None) -> None:
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
     from ultralytics.data import utils
     from ultralytics.nn import tasks
-    from ultralytics.utils import SETTINGS
+    from ultralytics.utils import SETTINGS, patches
 
     wrong = {name: False for name in LOGGERS if SETTINGS.get(name)}
     if wrong:
         SETTINGS.update(wrong)
     utils.check_font = _no_font
     tasks.SAFE_LOAD = True
+    # It replaces Pillow's open for the whole process: a picture that cannot be read would ask for a plugin by network.
+    patches._pil_plugins_registered = True
 
 
 def _no_font(font: str = "") -> None:

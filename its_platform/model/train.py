@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -162,6 +163,7 @@ def _make(
     from its_platform.model.pictures import curves_picture, draw_judged
 
     kept, pictures = folder / "version", folder / "pictures"
+    began = time.monotonic()
     trained = train_weights(
         stores.settings,
         parameters,
@@ -171,6 +173,7 @@ def _make(
         lambda figures: _log_epoch(client, run_id, figures),
         progress,
     )
+    _log_metrics(client, run_id, {"train/seconds": time.monotonic() - began}, 0)
     parity = export_weights(stores, parameters, manifest, kept, progress)
     evaluation = judge_export(stores, wanted, manifest, kept, progress)
     _log_scores(client, run_id, evaluation, parity, trained)
@@ -230,8 +233,6 @@ def _log_scores(
 
 
 def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float], step: int) -> None:
-    import time
-
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
