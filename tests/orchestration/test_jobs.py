@@ -355,6 +355,7 @@ def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
     decided.decision.action, decided.incoming = "train_first", True
     waiting = look(drift_sensor)
     assert "first the footage that is coming in" in said(waiting)
+    assert decided.recorded == [], "it has not been tried, and is no attempt"
     decided.incoming = False
     assert requested(look(drift_sensor, waiting.cursor)).run_key == "k1"
 
