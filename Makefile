@@ -10,7 +10,7 @@ LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo up down status doctor test check format lint types layers bench screens docs lock clean
+.PHONY: help install demo up down status doctor test check format lint types layers bench faults screens docs lock clean
 
 help:  ## what can be typed
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -80,6 +80,9 @@ layers: .venv/.dev
 
 bench: install  ## measure, and fail where a floor fails
 	@$(BIN)/python benchmarks/run.py
+
+faults: install .venv/.dev  ## break a running loop in every way that is promised to be survived
+	@$(BIN)/python -m pytest tests/faults -m faults -p no:cacheprovider
 
 screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
 	@$(BIN)/its up
