@@ -355,12 +355,13 @@ def _program(name: str) -> str:
 
 
 def _triton(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    from its_platform.release import mend
     from its_platform.serving.repository import broken_versions
     from its_platform.serving.server import triton_command
-    from its_platform.stores import open_stores
 
     if broken_versions(settings):
+        from its_platform.release import mend
+        from its_platform.stores import open_stores
+
         # Triton would load nothing of that model. Where it cannot be mended now, the supervisor tries again.
         with suppress(ItsError):
             mend(open_stores(settings))
