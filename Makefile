@@ -10,7 +10,7 @@ LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo up down status doctor test check format lint types layers bench repro screens docs lock clean
+.PHONY: help install demo up down status doctor test check format lint types layers bench repro faults screens docs lock clean
 
 help:  ## what can be typed
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -84,6 +84,9 @@ bench: install  ## measure, and fail where a floor fails (NAME=serving for one o
 repro: install  ## rebuild the model that params.yaml describes from its dataset version, without a server
 	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venvs/dvc/bin:$$PATH" dvc repro
 	@.venvs/dvc/bin/dvc metrics show
+
+faults: install .venv/.dev  ## break a running loop in every way that is promised to be survived
+	@$(BIN)/python -m pytest tests/faults -m faults -p no:cacheprovider
 
 screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
 	@$(BIN)/its up

@@ -52,7 +52,8 @@ def is_to_wait(incoming: bool, first_seen: datetime, now: datetime) -> bool:
     One that began in the middle of an ingest would learn from the cameras that happened to come first. On a busy
     platform there is always something coming in, so that the wait has an end.
     """
-    return incoming and now - first_seen < PATIENCE
+    # By either sign: one that was first seen in the future was seen before the clock was set back.
+    return incoming and abs(now - first_seen) < PATIENCE
 
 
 def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -70,7 +71,7 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             from its_platform.cameras import list_cameras
             from its_platform.frames.ingest import has_new_footage
             from its_platform.release import served
-            from its_platform.retraining import decide, read_history, record_decision
+            from its_platform.retraining import TRAININGS, decide, read_history, record_decision
             from its_platform.stores.registry import Registry
             from its_platform.stores.runs import DECISION_TAG
 
@@ -79,7 +80,7 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             opened = stores.open()
             decision = decide(read_history(opened), opened.settings.retraining, datetime.now(UTC))
             said = f"{decision.action}: {'; '.join(decision.reasons)}"
-            if decision.action not in ("retrain", "train_first"):
+            if decision.action not in TRAININGS:
                 record_decision(opened, decision)
                 return dg.SensorResult(skip_reason=said, cursor=NOT_WAITING)
             now = datetime.now(UTC)

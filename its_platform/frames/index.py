@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from its_platform.errors import BadInput, NotFound, PermanentError, TransientError
+from its_platform.stores.objects import no_room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +105,7 @@ class FrameIndex:
     def add(self, rows: Sequence[FrameRow]) -> int:
         """Add the rows that are not there yet, all in one commit or none; how many were added.
 
-        Raises `IndexUnreadable`, `IndexBusy`, and `BadInput` for a time without a zone.
+        Raises `IndexUnreadable`, `IndexBusy`, `StorageFull`, and `BadInput` for a time without a zone.
         """
         if not rows:
             return 0
@@ -281,7 +282,7 @@ class FrameIndex:
         except CommitFailedError as error:
             raise CommitConflict(str(error)) from error
         except (DeltaError, OSError) as error:
-            raise self._unreadable(error) from error
+            raise no_room(self.path, error) or self._unreadable(error) from error
         return int(metrics["num_target_rows_inserted"])
 
     def _unreadable(self, error: BaseException) -> IndexUnreadable:

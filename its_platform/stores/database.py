@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ __all__ = ["Database", "create_database", "database_url", "migrate", "start_post
 DatabaseName = Literal["its", "dagster", "mlflow"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 _NO_SUCH_DATABASE = "3D000"
+_STARTING_S = 60.0
 
 # One engine a process and address: stores are opened freely, connections are not.
 _engines: dict[tuple[str, int], Engine] = {}
@@ -272,13 +274,17 @@ def _connector(settings: Settings, name: str) -> Any:
         words.setdefault("connect_timeout", 10)
         if settings.database_url is None:
             start_postgres(settings)
-        try:
-            return psycopg2.connect(**words)
-        except psycopg2.OperationalError as error:
-            if not _is_missing_database(error) or name == "postgres":
-                raise
-        create_database(settings, name)
-        return psycopg2.connect(**words)
+        deadline, is_made = time.monotonic() + _STARTING_S, name == "postgres"
+        while True:
+            try:
+                return psycopg2.connect(**words)
+            except psycopg2.OperationalError as error:
+                if _is_missing_database(error) and not is_made:
+                    create_database(settings, name)
+                    is_made = True
+                elif not _is_starting(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     return connect
 
@@ -286,6 +292,11 @@ def _connector(settings: Settings, name: str) -> Any:
 def _is_missing_database(error: Exception) -> bool:
     # libpq gives no SQLSTATE for a failed connection, only words.
     return getattr(error, "pgcode", None) == _NO_SUCH_DATABASE or "does not exist" in str(error)
+
+
+def _is_starting(error: Exception) -> bool:
+    """Whether the server takes connections and not yet questions: after a kill it first recovers what it had."""
+    return any(words in str(error) for words in ("starting up", "in recovery mode", "not yet accepting"))
 
 
 def _take_lock(connection: Connection, name: str, wait_s: float | None) -> None:

@@ -2,8 +2,9 @@
 
 Enters: `images`, RGB uint8 `[n, H, W, 3]`, and request parameters (all optional):
 `camera_id`, `captured_at` (ISO 8601), `stage` or `version`, `purpose` (`live`), `confidence` (instead of the
-thresholds by class). Leaves: `detections`, float32 `[n, 300, 6]` in pixels of the picture, zero rows pad; and
-`served_version` int32 `[n]` and `served_model` bytes `[1]` where they are asked for.
+thresholds by class), `request` (the same for a request that is sent again). Leaves: `detections`, float32
+`[n, 300, 6]` in pixels of the picture, zero rows pad; and `served_version` int32 `[n]` and `served_model` bytes `[1]`
+where they are asked for.
 Letterboxing, the choice of the detector, its thresholds and the log of predictions happen here. How a detector is run,
 and what is done with the log, do not.
 """
@@ -123,12 +124,21 @@ class TritonPythonModel:
         if asked.purpose in NOT_LOGGED:
             return
         height, width = asked.images.shape[1:3]
-        for image, found in zip(asked.images, rows, strict=True):
+        for number, (image, found) in enumerate(zip(asked.images, rows, strict=True)):
             # The tensor lies in memory that Triton takes back with the response.
             copy = np.array(image)
             self.log.add(
                 Prediction(
-                    asked.captured_at, asked.camera_id, asked.purpose, route, width, height, copy, found, latency_ms
+                    asked.captured_at,
+                    asked.camera_id,
+                    asked.purpose,
+                    route,
+                    width,
+                    height,
+                    copy,
+                    found,
+                    latency_ms,
+                    f"{asked.request}/{number}" if asked.request else "",
                 )
             )
 
@@ -148,6 +158,7 @@ class _Asked:
         given = json.loads(text) if text else {}
         self.camera_id = str(given.get("camera_id", "unknown"))
         self.purpose = str(given.get("purpose", "live"))
+        self.request = str(given.get("request", ""))
         self.stage = str(given["stage"]) if "stage" in given else None
         try:
             self.version = int(given["version"]) if "version" in given else None

@@ -34,7 +34,10 @@ ADOPT_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answered picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds."""
+    """One answered picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds.
+
+    `request`: the picture's place in a request that its sender named, the same when it is sent again.
+    """
 
     at: str
     camera_id: str
@@ -45,6 +48,7 @@ class Prediction:
     image: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.float32]
     latency_ms: float
+    request: str = ""
 
 
 class PredictionLog:
@@ -208,6 +212,7 @@ def row_of(item: Prediction, embedder: Embedder | None) -> dict[str, Any]:
         "version": route.version,
         "stage": route.stage,
         "purpose": item.purpose,
+        "request": item.request or None,
         "width": item.width,
         "height": item.height,
         "counts": {name: int((classes == index).sum()) for index, name in enumerate(route.classes)},
