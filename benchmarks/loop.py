@@ -81,7 +81,7 @@ def run_demo(its: str, home: Path, progress: Progress) -> None:
 
 def recorded(settings: Settings) -> Round:
     """The way from the report to the release, as the tables, MLflow and Dagster tell it."""
-    from its_platform.demo.dagster_page import runs_of
+    from its_platform.loop.dagster_page import runs_of
     from its_platform.stores.registry import Registry
 
     found, decided, served, mlflow_run = _times(settings)

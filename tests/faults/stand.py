@@ -95,7 +95,8 @@ class Stand:
 
     @property
     def demo(self) -> Demo:
-        return Demo(self.settings, SCALE, self.stores, no_progress, lambda name: None)
+        folder = self.settings.home / "demo"
+        return Demo(self.settings, self.stores, folder, no_progress, lambda name: None, scale=SCALE)
 
     @property
     def answers(self) -> Path:
