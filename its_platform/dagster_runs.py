@@ -8,6 +8,7 @@ own that knows Dagster.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -151,8 +152,16 @@ def _reason(event: dict[str, Any]) -> str:
     failure = data.get("user_failure_data") or {}
     if failure.get("description"):
         return str(failure["description"]).strip()
-    error = data.get("error") or {}
-    while error.get("cause"):
-        error = error["cause"]
-    words = str(error.get("message") or "").strip().splitlines()
-    return words[-1] if words else str(told.get("message") or "").strip()
+    errors = list(_chain(data.get("error")))
+    ours = [error for error in errors if str(error.get("message", "")).startswith("its_platform.")]
+    # An error of the platform's says what to do; the last cause below it is only what a library said.
+    told_best = (ours or errors[-1:] or [{}])[0]
+    words = str(told_best.get("message") or "").strip().splitlines()
+    said = (words[0] if ours else words[-1]) if words else str(told.get("message") or "").strip()
+    return re.sub(r"^[\w.]+: ", "", said)
+
+
+def _chain(error: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    while error:
+        yield error
+        error = error.get("cause")

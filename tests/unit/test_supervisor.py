@@ -95,9 +95,14 @@ def test_the_process_of_a_run_and_the_reason_of_a_failure_are_read_from_dagsters
     assert dagster_runs._worker(engine("step_keys", "['a']")) is None
     assert dagster_runs._worker({"dagster_event": None}) is None
 
-    cause = {"message": "its_platform.stores.objects.StorageFull: The disk is full\n", "cause": None}
-    failure = {"event_type_value": "STEP_FAILURE", "event_specific_data": {"error": {"message": "x", "cause": cause}}}
-    assert dagster_runs._reason({"dagster_event": failure}).endswith("The disk is full")
+    system = {"message": "OSError: [Errno 28] No space left on device\n", "cause": None}
+    ours = "its_platform.stores.objects.StorageFull"
+    full = {"message": f"{ours}: The disk is full. Make room.\n", "cause": system}
+    retried = {"message": "Exceeded max_retries of 3\n", "cause": full}
+    failure = {"event_type_value": "STEP_FAILURE", "event_specific_data": {"error": retried}}
+    assert dagster_runs._reason({"dagster_event": failure}) == "The disk is full. Make room."
+    alone = {"event_type_value": "STEP_FAILURE", "event_specific_data": {"error": {**retried, "cause": system}}}
+    assert dagster_runs._reason({"dagster_event": alone}) == "[Errno 28] No space left on device"
     told = {"user_failure_data": {"description": "Not taken in: north"}, "error": {"message": "y"}}
     described = {"event_type_value": "STEP_FAILURE", "event_specific_data": told}
     assert dagster_runs._reason({"dagster_event": described}) == "Not taken in: north"
