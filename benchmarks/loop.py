@@ -20,6 +20,7 @@ from pathlib import Path
 
 from figures import Comparison, Figure, Round, at_most, measure
 from its_platform.settings import REPOSITORY, Settings, load_settings
+from its_platform.stack import stop_stack
 from its_platform.telemetry import Progress, no_progress
 from workplace import command_of, own_home, run_alone
 
@@ -56,7 +57,8 @@ def one_round(progress: Progress) -> dict[str, Round]:
             # What the demo wrote into its home's settings is in force now.
             return {SERVED.name: recorded(load_settings(home=settings.home))}
         finally:
-            subprocess.run([its, "down"], cwd=REPOSITORY, capture_output=True, check=False)
+            # In this process, so that a stop that fails is told rather than leaves servers behind in silence.
+            stop_stack(load_settings(home=settings.home))
 
 
 def run_demo(its: str, home: Path, progress: Progress) -> None:
