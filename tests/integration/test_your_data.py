@@ -75,9 +75,8 @@ class Person:
     environment: dict[str, str]
 
     def here(self, text: str) -> str:
-        for place, at in PLACES.items():
-            text = re.sub(rf"{re.escape(place)}(?=/|\b)", str(self.data / at), text)
-        return text
+        named = "|".join(map(re.escape, PLACES))
+        return re.sub(rf"(?<![\w/])({named})(?=/)", lambda found: str(self.data / PLACES[found[1]]), text)
 
     def types(self, command: str) -> subprocess.CompletedProcess[str]:
         words = shlex.split(self.here(command))
