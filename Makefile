@@ -10,7 +10,7 @@ LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo up down status doctor test check format lint types layers bench repro screens docs lock clean
+.PHONY: help install demo up down status doctor test check format lint types layers bench repro faults screens docs lock clean
 
 help:  ## what can be typed
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -78,19 +78,23 @@ types: .venv/.dev
 layers: .venv/.dev
 	@$(BIN)/lint-imports
 
-bench: install  ## measure, and fail where a floor fails
-	@$(BIN)/python benchmarks/run.py
+bench: install  ## measure, and fail where a floor fails (NAME=serving for one of them)
+	@$(BIN)/python benchmarks/run.py $(NAME)
 
 repro: install  ## rebuild the model that params.yaml describes from its dataset version, without a server
 	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venvs/dvc/bin:$$PATH" dvc repro
 	@.venvs/dvc/bin/dvc metrics show
 
+faults: install .venv/.dev  ## break a running loop in every way that is promised to be survived
+	@$(BIN)/python -m pytest tests/faults -m faults -p no:cacheprovider
+
 screens: install .venv/.dev  ## open the pages in headless Chromium and save pictures of them
 	@$(BIN)/its up
 	@PYTHONPATH=tests $(BIN)/python -m e2e.screens
 
-docs: install .venv/.dev  ## write the page of the settings, and check that the documents name every command
+docs: install .venv/.dev  ## write the page of the settings and the graph of the marts, and check the documents
 	@$(BIN)/python -m its_platform.settings_page > docs/settings.md
+	@$(BIN)/python -m assets.dbt_graph
 	@$(BIN)/python -m pytest tests/conventions
 
 lock:  ## resolve the requirements anew

@@ -40,8 +40,9 @@ def dataset_version(context: dg.AssetExecutionContext, config: Content, stores: 
             until=parse_time(config.until),
             previous=config.previous,
             window=(window[0], window[1]) if window[0] and window[1] else None,
+            judge_blocks=opened.settings.retraining.judge_blocks,
         )
-        version = build_dataset(opened, request, progress_to(context.log))
+        version = build_dataset(opened, request, progress_to(context.log), dagster_run=context.run.run_id)
         pictures = {"summary": picture(summary(opened, version.name), "classes and splits")}
         pictures["sample"] = picture(sample_sheet(opened, version.name), "sample frames with boxes")
     rows: list[dict[str, object]] = [

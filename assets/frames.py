@@ -22,19 +22,21 @@ class Footage(dg.Config):
     description="Frames of every camera: JPEG objects named by content, and their quality figures in the index.",
 )
 def raw_frames(context: dg.AssetExecutionContext, config: Footage, stores: StoresResource) -> dg.MaterializeResult:
-    from its_platform.cameras import list_cameras
+    from its_platform.cameras import get_camera, list_cameras
     from its_platform.frames.ingest import ingest
     from its_platform.frames.pictures import latest_frames_sheet
+    from its_platform.frames.sources import watched_until
     from its_platform.telemetry import parse_time
 
     with told_to_dagster():
         opened = stores.open()
-        names = config.cameras or [camera.camera_id for camera in list_cameras(opened) if camera.enabled]
+        names = config.cameras or [camera.camera_id for camera in list_cameras(opened, enabled_only=True)]
         since, until = parse_time(config.since), parse_time(config.until)
         results, refused = [], []
         for name in names:
             try:
-                results.append(ingest(opened, name, since, until, progress=progress_to(context.log)))
+                ends = watched_until(get_camera(opened, name), until)
+                results.append(ingest(opened, name, since, ends, progress=progress_to(context.log)))
             except PermanentError as error:
                 # One broken camera must not keep the others' footage out; the run fails once they are in.
                 refused.append(f"{name}: {error}")

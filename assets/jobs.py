@@ -2,7 +2,7 @@
 
 `ingest` brings footage in. `learn` is the half from labels to a served detector, for the first model and for each
 retraining. `watch` is the half from live predictions to drift reports. `reconcile` makes what Triton serves follow
-MLflow's aliases.
+MLflow's aliases. `marts` builds what dbt makes of all of it; nothing waits for it.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ import dagster as dg
 from assets.dataset import dataset_version
 from assets.frames import raw_frames
 from assets.labels import reviewed_labels
+from assets.marts import marts as dbt_build
 from assets.model import candidate_model
 from assets.monitoring import drift_report, prediction_log, reference_predictions
 from assets.release import production_release, staged_release
@@ -32,6 +33,11 @@ watch = dg.define_asset_job(
     selection=dg.AssetSelection.assets(prediction_log, drift_report),
     description="What the served model saw is collected and compared with its reference.",
 )
+marts = dg.define_asset_job(
+    "marts",
+    selection=dg.AssetSelection.assets(dbt_build),
+    description="dbt builds and tests the marts over frames, labels, predictions and releases.",
+)
 
 
 @dg.op(description="Make what Triton serves follow MLflow's aliases, where the gates allow it.")
@@ -50,4 +56,4 @@ def reconcile() -> None:
     reconcile_releases()
 
 
-JOBS: list[Any] = [ingest, learn, watch, reconcile]
+JOBS: list[Any] = [ingest, learn, watch, reconcile, marts]

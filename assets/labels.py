@@ -25,10 +25,14 @@ def reviewed_labels(context: dg.AssetExecutionContext, config: Review, stores: S
     from its_platform.dataset import sample_window
     from its_platform.labels.pictures import labelled_sheet
     from its_platform.labels.review import review_simulated, unlabelled_frames
+    from its_platform.retraining import record_run
+    from its_platform.stores.runs import DECISION_TAG
     from its_platform.telemetry import parse_time
 
     with told_to_dagster():
         opened = stores.open()
+        if decision := context.run.tags.get(DECISION_TAG):
+            record_run(opened, decision, context.run.run_id)
         since, until = parse_time(config.window_since), parse_time(config.window_until)
         if since and until:
             settings = opened.settings

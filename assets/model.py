@@ -34,7 +34,12 @@ def candidate_model(
         if config.base_version is not None:
             weights = base_weights(opened, config.base_version)
         candidate = train_candidate(
-            opened, dataset_version, progress=progress_to(context.log), epochs=config.epochs, weights=weights
+            opened,
+            dataset_version,
+            progress=progress_to(context.log),
+            epochs=config.epochs,
+            weights=weights,
+            dagster_run=context.run.run_id,
         )
         pictures = {
             "curves": picture(curves(opened, candidate), "training curves"),

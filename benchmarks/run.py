@@ -1,96 +1,65 @@
-"""Run the benchmarks, print their figures, write them to `home/bench.json`, and fail where a floor fails.
+"""Run the benchmarks, print their figures, write them to `bench.json` in the home folder, and fail where a floor fails.
 
-    python benchmarks/run.py
+    python benchmarks/run.py [NAME ...]
 
-Each is measured in interleaved rounds, ours beside its peer, and the median counts: these machines are noisy. The
-format of the file is in `docs/schemas/bench.json`.
+Without a name all of them run, each in a process of its own: what one leaves in memory must not slow the next. Each
+works in a home of its own; only `bench.json` goes to the person's. Its format is in `docs/schemas/bench.json`.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from its_platform.settings import load_settings
+from figures import Figure, read, show, write
+from its_platform.settings import REPOSITORY, load_settings
 
-ROUNDS = 5
-ITS = str(Path(sys.executable).parent / "its")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure. `peer` is what it is compared with in the same run, `floor` the worst allowed of ours."""
-
-    name: str
-    ours: float
-    peer: float
-    unit: str
-    floor: float
-    rounds: int
-    spread: float
-    passed: bool
-    command: str
+TOPICS = ("startup", "ingest", "index", "serving", "loop")
 
 
-def seconds_of(*words: str) -> Callable[[], float]:
-    def run() -> float:
-        began = time.perf_counter()
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.perf_counter() - began
-
-    return run
-
-
-def at_most(name: str, ours: Callable[[], float], peer: Callable[[], float], unit: str, floor: float) -> Figure:
-    """Measure both in turn; passes when our median is at most `floor`."""
-    mine, theirs = [], []
-    for _ in range(ROUNDS):
-        mine.append(ours())
-        theirs.append(peer())
-    median = statistics.median(mine)
-    spread = (max(mine) - min(mine)) / median
-    return Figure(
-        name,
-        round(median, 4),
-        round(statistics.median(theirs), 4),
-        unit,
-        floor,
-        ROUNDS,
-        round(spread, 3),
-        median <= floor,
-        "make bench",
-    )
+def run_topic(topic: str, folder: Path) -> list[Figure]:
+    """A topic's figures, which its own process shows as well. Raises `RuntimeError` where it ends without any."""
+    written = folder / f"{topic}.json"
+    script = REPOSITORY / "benchmarks" / f"{topic}.py"
+    done = subprocess.run([sys.executable, str(script), "--out", str(written)], cwd=REPOSITORY, check=False)
+    if not written.is_file():
+        raise RuntimeError(f"benchmarks/{topic}.py ended with {done.returncode} and without figures")
+    return read(written)
 
 
-def main() -> int:
-    bare = seconds_of(sys.executable, "-c", "import dagster")
-    python = seconds_of(sys.executable, "-c", "pass")
-    location = seconds_of(
-        sys.executable, "-c", "from its_platform.definitions import defs; defs.resolve_all_job_defs()"
-    )
-    figures = [
-        at_most("code location loads (peer: dagster alone)", location, bare, "s", 3.0),
-        at_most("its --help (peer: python alone)", seconds_of(ITS, "--help"), python, "s", 0.5),
-    ]
+def main(wanted: list[str], console: Console) -> int:
+    unknown = [name for name in wanted if name not in TOPICS]
+    if unknown:
+        console.print(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(TOPICS)}.")
+        return 2
+    figures: list[Figure] = []
+    broken: list[str] = []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="its-bench-") as folder:
+        topics = wanted or list(TOPICS)
+        for number, topic in enumerate(topics, 1):
+            console.rule(f"{topic} ({number} of {len(topics)}, {time.monotonic() - began:.0f} s so far)")
+            try:
+                figures += run_topic(topic, Path(folder))
+            except RuntimeError as error:
+                # The other topics' figures are worth having; the exit code tells.
+                broken.append(str(error))
     path = load_settings().home / "bench.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n", "utf-8")
-    table = Table("what", "ours", "peer", "floor", "spread", "passed")
-    for figure in figures:
-        values = (f"{figure.ours} {figure.unit}", f"{figure.peer}", f"{figure.floor}", f"{figure.spread}")
-        table.add_row(figure.name, *values, "yes" if figure.passed else "NO")
-    Console().print(table)
-    return 0 if all(figure.passed for figure in figures) else 1
+    if figures:
+        write(figures, path)
+    console.rule("all figures")
+    show(figures, console)
+    for told in broken:
+        console.print(told, style="red", markup=False)
+    kept = sum(figure.passed for figure in figures)
+    console.print(f"{kept} of {len(figures)} floors kept, {time.monotonic() - began:.0f} s, written to {path}")
+    return 0 if figures and kept == len(figures) and not broken else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:], Console(width=None if sys.stdout.isatty() else 150)))

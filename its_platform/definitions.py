@@ -1,4 +1,4 @@
-"""Everything that Dagster runs, put together in one place: assets by stage, checks, jobs, sensors, resources.
+"""Everything that Dagster runs, put together in one place: assets by stage, checks, jobs, sensors and resources.
 
 `build_defs(overrides)` lets a test or another deployment swap a resource. Loading it connects to nothing.
 """
@@ -17,7 +17,9 @@ silence_tools()
 import assets  # noqa: E402
 import sensors  # noqa: E402
 from assets.jobs import JOBS  # noqa: E402
-from its_platform.resources import StoresResource  # noqa: E402
+from its_platform.resources import StoresResource, be_patient_with_the_database  # noqa: E402
+
+be_patient_with_the_database()
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -27,6 +29,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         asset_checks=assets.ALL_CHECKS,
         jobs=JOBS,
         sensors=sensors.all_sensors(),
+        schedules=sensors.all_schedules(),
         resources={"stores": StoresResource(), **(overrides or {})},
         executor=dg.in_process_executor,
     )

@@ -25,13 +25,19 @@ def prepare_ultralytics(home: Path | None = None) -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
     os.environ.setdefault("MPLBACKEND", "Agg")
     folder.mkdir(parents=True, exist_ok=True)
+    # Weights are read by its list of known classes, and built without `eval`: a checkpoint is a stranger's program.
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
     from ultralytics.data import utils
-    from ultralytics.utils import SETTINGS
+    from ultralytics.nn import tasks
+    from ultralytics.utils import SETTINGS, patches
 
     wrong = {name: False for name in LOGGERS if SETTINGS.get(name)}
     if wrong:
         SETTINGS.update(wrong)
     utils.check_font = _no_font
+    tasks.SAFE_LOAD = True
+    # It replaces Pillow's open for the whole process: a picture that cannot be read would ask for a plugin by network.
+    patches._pil_plugins_registered = True
 
 
 def _no_font(font: str = "") -> None:

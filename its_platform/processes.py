@@ -1,8 +1,8 @@
 """Long-lived programs that the platform starts: spawn one, find it again, stop all of it.
 
-Each runs in a session of its own, is written down under `home/run` with its number and its time of birth (numbers are
-given out again), and carries the home folder in its environment, by which whatever it left behind is found too. Which
-programs there are is the business of `stack.py`.
+Each runs in a session of its own, is written down under `home/run` with its number and its birth (numbers are given out
+again), and carries the home folder in its environment, by which whatever it left behind is found too. Which programs
+there are is the business of `stack.py`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _LOG_LIMIT_BYTES = 50_000_000
 
 @dataclass(frozen=True)
 class Record:
-    """A program that was started. created: seconds since 1970, as the kernel tells it."""
+    """A program that was started. birth: which of all processes that ever had this number, as `birth_of` gives it."""
 
     name: str
     pid: int
-    created: float
+    birth: str
     address: str
     log: str
     argv: list[str]
@@ -74,11 +74,7 @@ def spawn(
             raise ServerUnavailable(
                 f"{name} cannot be started: {argv[0]}: {error.strerror}.", "Run `make install`."
             ) from error
-    try:
-        created = psutil.Process(process.pid).create_time()
-    except psutil.NoSuchProcess:
-        created = 0.0
-    record = Record(name, process.pid, created, address, str(log), [*argv])
+    record = Record(name, process.pid, birth_of(process.pid), address, str(log), [*argv])
     path = _path(settings, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
@@ -105,11 +101,31 @@ def find(record: Record | None) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(record.pid)
-        if abs(process.create_time() - record.created) > 1 or process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process
+        is_it = birth_of(record.pid) == record.birth and process.status() != psutil.STATUS_ZOMBIE
+        return process if is_it else None
     except psutil.Error:
         return None
+
+
+def birth_of(pid: int) -> str:
+    """The boot of the machine and the ticks since then at which a process was born; empty for one that is gone.
+
+    The time of day would not do: it moves when somebody sets the clock, and every server would count as dead.
+    """
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except (OSError, IndexError):
+        return ""
+    return f"{boot}:{ticks}"
+
+
+def age_s(process: psutil.Process) -> float:
+    """Seconds that a process has lived, by a clock that nobody sets. Raises `psutil.NoSuchProcess`."""
+    ticks = birth_of(process.pid).rpartition(":")[2]
+    if not ticks:
+        raise psutil.NoSuchProcess(process.pid)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def stop(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
@@ -152,6 +168,14 @@ def left_behind(settings: Settings) -> list[psutil.Process]:
     # A command that was itself started by a marked process is not to end its own parents.
     mine = {parent.pid for parent in psutil.Process().parents()}
     return [process for process in found if process.pid not in mine]
+
+
+def is_ours(settings: Settings, pid: int) -> bool:
+    """Whether a process of this number runs that the stack of this home started, or that one of those started."""
+    try:
+        return _is_marked(psutil.Process(pid), settings)
+    except psutil.Error:
+        return False
 
 
 def end_all(processes: Iterable[psutil.Process], timeout_s: float = 10.0) -> None:

@@ -47,6 +47,18 @@ def told_to_dagster(retries: int = 3, wait_s: float = 5.0) -> Iterator[None]:
         ) from error
 
 
+def be_patient_with_the_database() -> None:
+    """Have Dagster's own storage, in this process, try for 50 s to connect, not 11.
+
+    A database that was killed recovers before it answers, and longer on a busy machine. A step under which Dagster's
+    storage gives up has failed, and a failed training is not started again before its cool-down is over.
+    """
+    from dagster_postgres import utils
+
+    # The number of tries, each after twice the pause before it; no setting of Dagster's leads there.
+    utils.retry_pg_connection_fn.__defaults__ = (7, 0.2)
+
+
 def progress_to(log: logging.Logger) -> Progress:
     """Long work's progress in the log of a Dagster run."""
     return log_progress(log)

@@ -27,6 +27,8 @@ ACTIONS: tuple[Action, ...] = ("retrain", "train_first", "wait", "waiting_for_la
 TRAININGS: tuple[Action, ...] = ("retrain", "train_first")
 # A training that was started this often without giving a model needs a person, not another start.
 MAXIMUM_ATTEMPTS = 5
+# The database's clock and this one may differ by so much without anybody having set one of them.
+CLOCK_TOLERANCE = timedelta(minutes=1)
 _DURATION = re.compile(r"\b\d+ (s|min|h)\b")
 
 
@@ -140,7 +142,7 @@ def _decide_retrain(
         )
         return Decision("wait", [drift, said], numbers)
     if last is not None and not is_same_drift:
-        left = last.at + timedelta(seconds=settings.cool_down_s) - now
+        left = _left_of_cool_down(last, settings, now)
         if left > timedelta(0):
             said = f"The last training was started {_ago(now - last.at)} ago; cool-down for another {_ago(left)}."
             return Decision("wait", [drift, said], numbers)
@@ -167,7 +169,7 @@ def _start(
     if last is None or last.version != version or last.recovered:
         key = f"{action}-v{version}-{history.latest_report or 'first'}"
         return Decision(action, reasons, {**numbers, "attempt": 1}, window, key)
-    if now - last.at < timedelta(seconds=settings.cool_down_s):
+    if _left_of_cool_down(last, settings, now) > timedelta(0):
         return Decision(
             action, [*reasons, "It was asked for before."], {**numbers, "attempt": last.attempts}, window, last.key
         )
@@ -178,6 +180,18 @@ def _start(
     said = f"The training started {_ago(now - last.at)} ago gave no model; attempt {attempt} of {MAXIMUM_ATTEMPTS}."
     key = f"{last.key.split('#')[0]}#{attempt}"
     return Decision(action, [*reasons, said], {**numbers, "attempt": attempt}, window, key)
+
+
+def _left_of_cool_down(last: EarlierTraining, settings: RetrainingSettings, now: datetime) -> timedelta:
+    """What is left of the pause after a training; nothing where its time lies ahead.
+
+    Then the clock was set back since, and how long ago it was cannot be known. Waiting for that time to come again
+    could take years; a training too many is judged by its gates like any other.
+    """
+    cool_down = timedelta(seconds=settings.cool_down_s)
+    if last.at - now > CLOCK_TOLERANCE:
+        return timedelta(0)
+    return min(last.at + cool_down - now, cool_down)
 
 
 def read_history(stores: Stores, is_training: bool = False) -> RetrainingHistory:
@@ -243,6 +257,22 @@ def record_decision(
     return True
 
 
+def record_run(stores: Stores, key: str, run_id: str) -> bool:
+    """Name the run that a decision to train started, in the latest decision of this key; whether it was new.
+
+    The first run stays: one that is started again for the same decision says so by its own tag.
+    """
+    wanted = sa.select(DecisionRow).where(
+        DecisionRow.action.in_(TRAININGS), DecisionRow.numbers["key"].astext == key, DecisionRow.run_id.is_(None)
+    )
+    with stores.database.lock("decisions"), stores.database.session() as session:
+        row = session.scalar(wanted.order_by(DecisionRow.id.desc()).limit(1))
+        if row is None:
+            return False
+        row.run_id = run_id
+    return True
+
+
 def list_decisions(stores: Stores, limit: int | None = None) -> list[dict[str, Any]]:
     """What was decided, the latest first."""
     with stores.database.session() as session:
@@ -265,7 +295,8 @@ def _own_decisions() -> sa.Select[Any]:
 
 
 def _says_the_same(last: DecisionRow, decision: Decision, run_id: str | None) -> bool:
-    if last.action != decision.action or last.run_id != run_id:
+    # The run of a decision is named after it was recorded: to decide the same again says nothing new.
+    if last.action != decision.action or (run_id is not None and last.run_id != run_id):
         return False
     if decision.is_training:
         return bool(last.numbers.get("key") == decision.key)

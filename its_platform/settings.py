@@ -8,14 +8,16 @@ is a full reset.
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -32,12 +34,21 @@ class _Group(BaseModel):
 class Ports(_Group):
     """TCP ports on 127.0.0.1."""
 
-    dagster: int = Field(3000, description="Dagster's page.")
-    mlflow: int = Field(5000, description="MLflow's page and its tracking server.")
-    evidently: int = Field(8080, description="Evidently's page of drift reports.")
-    triton_http: int = Field(8100, description="Triton's HTTP: readiness, loading and unloading.")
-    triton_grpc: int = Field(8101, description="Triton's gRPC, where frames are sent.")
-    triton_metrics: int = Field(8102, description="Triton's figures for Prometheus.")
+    dagster: int = Field(3000, ge=1, le=65535, description="Dagster's page.")
+    mlflow: int = Field(5000, ge=1, le=65535, description="MLflow's page and its tracking server.")
+    evidently: int = Field(8080, ge=1, le=65535, description="Evidently's page of drift reports.")
+    triton_http: int = Field(8100, ge=1, le=65535, description="Triton's HTTP: readiness, loading and unloading.")
+    triton_grpc: int = Field(8101, ge=1, le=65535, description="Triton's gRPC, where frames are sent.")
+    triton_metrics: int = Field(8102, ge=1, le=65535, description="Triton's figures for Prometheus.")
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Ports:
+        taken: dict[int, str] = {}
+        for name, port in self:
+            if port in taken:
+                raise ValueError(f"{taken[port]} and {name} cannot both have {port}")
+            taken[port] = name
+        return self
 
 
 class FrameSettings(_Group):
@@ -131,6 +142,13 @@ class RetrainingSettings(_Group):
     cool_down_s: float = Field(3600.0, ge=0, description="Pause after a training before drift starts the next.")
     sample_frames: int = Field(120, ge=1, description="Frames drawn from the drifted windows for review.")
     judge_share: float = Field(0.4, gt=0, lt=1, description="Share of the sample that may only judge.")
+    judge_blocks: Literal["random", "latest"] = Field(
+        "random",
+        description="Which blocks of the sample judge: drawn at random, or the latest, all earlier ones teach.",
+    )
+    epochs: int | None = Field(
+        None, ge=1, description="Epochs of a retraining, which begins where the served model ends."
+    )
 
 
 class ServingSettings(_Group):
@@ -157,6 +175,15 @@ class SensorSettings(_Group):
 
     interval_s: int = Field(30, ge=1, description="Least pause between two looks of a sensor.")
     running: bool = Field(True, description="Whether the sensors start by themselves.")
+
+
+class MartSettings(_Group):
+    """Where dbt builds its marts, and when."""
+
+    target: Literal["auto", "duckdb", "postgres"] = Field(
+        "auto", description="auto is a DuckDB file in the embedded profile and PostgreSQL in the services profile."
+    )
+    every_hours: int = Field(1, ge=1, le=24, description="How often Dagster builds them.")
 
 
 class Settings(BaseSettings):
@@ -188,6 +215,7 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings = RetrainingSettings()
     serving: ServingSettings = ServingSettings()
     sensors: SensorSettings = SensorSettings()
+    marts: MartSettings = MartSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -218,6 +246,18 @@ class Settings(BaseSettings):
         return self.home / "triton" / "spool"
 
     @property
+    def warehouse_target(self) -> Literal["duckdb", "postgres"]:
+        """What dbt builds the marts in."""
+        if self.marts.target != "auto":
+            return self.marts.target
+        return "postgres" if self.profile == "services" else "duckdb"
+
+    @property
+    def warehouse(self) -> Path:
+        """Where dbt's marts, its target and its logs are."""
+        return self.home / "warehouse"
+
+    @property
     def logs(self) -> Path:
         return self.home / "log"
 
@@ -228,8 +268,63 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force. Raises `BadInput` naming each setting that cannot be used."""
+    home = Path(os.environ.get("ITS_HOME", REPOSITORY / ".its"))
+    if home.is_file():
+        raise BadInput(f"The home {home} is a file, not a folder.", "Point ITS_HOME at a folder.")
+    _check_written(home / "settings.yaml")
+    _check_variables()
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise BadInput(f"These settings cannot be used: {wrong}.", "Check ITS_* and settings.yaml.") from error
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors())
+        variable = "ITS_" + "__".join(str(part) for part in error.errors()[0]["loc"]).upper()
+        raise BadInput(f"These settings cannot be used: {wrong}.", f"Check {variable} and settings.yaml.") from error
+    except SettingsError as error:
+        raise BadInput(
+            f"These settings cannot be used: {error}.", """Lists and groups are JSON: ITS_CLASSES='["car", "bus"]'."""
+        ) from error
+
+
+def _check_written(path: Path) -> None:
+    """Raise `BadInput` where settings.yaml is no mapping of settings: a misspelt one would silently be the default."""
+    import yaml
+
+    if not path.exists():
+        return
+    try:
+        written = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not YAML that can be read.", "Mend it, or remove it.") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.", "It is a file that you may read.") from error
+    if not isinstance(written, dict):
+        raise BadInput(f"{path} holds no groups of settings.", "Write them like training: {epochs: 4}.")
+    for name in written:
+        if name not in Settings.model_fields:
+            raise BadInput(
+                f"{path}: {name!r} is no setting{_meant(str(name)) or '.'}", "docs/settings.md has them all."
+            )
+
+
+def _check_variables() -> None:
+    """Raise `BadInput` for a variable whose group does not exist: nothing else is called ITS_ with two underscores."""
+    for variable in os.environ:
+        group, separator, field = variable.removeprefix("ITS_").partition("__")
+        if variable.startswith("ITS_") and separator and group.lower() not in Settings.model_fields:
+            found = get_close_matches(group.lower(), Settings.model_fields, 1)
+            meant = f", did you mean ITS_{found[0].upper()}__{field}?" if found else "."
+            raise BadInput(f"{variable} is no setting{meant}", "docs/settings.md has them all.")
+
+
+def _said(error: Any) -> str:
+    """What is wrong with a setting; of an unknown one, which was meant."""
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"]).removeprefix("Value error, ")
+    group = Settings.model_fields[str(error["loc"][0])].annotation
+    known = list(group.model_fields) if isinstance(group, type) and issubclass(group, BaseModel) else []
+    return f"there is no such setting{_meant(str(error['loc'][-1]), known)}"
+
+
+def _meant(name: str, known: list[str] | None = None) -> str:
+    found = get_close_matches(name, Settings.model_fields if known is None else known, 1)
+    return f", did you mean {found[0]}?" if found else ""

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import fcntl
 import json
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 
-from its_platform import processes
+from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld, NotFound, ServerUnavailable
 from its_platform.processes import process_environment
 from its_platform.settings import REPOSITORY, Settings
@@ -182,7 +182,7 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
         "healthy" if is_healthy else "no answer",
         process.pid,
         round(processes.memory_mb(processes.session_of(process.pid)), 1),
-        round(time.time() - process.create_time(), 1),
+        round(processes.age_s(process), 1),
         log,
         "" if is_healthy else processes.tail(Path(log)),
     )
@@ -213,7 +213,8 @@ def _spawn(settings: Settings, part: Part) -> None:
     processes.stop(settings, part.name, part.stop_timeout_s)
     if part.name == "dagster-daemon":
         write_dagster_home(settings)
-        _give_up_interrupted_runs(settings)
+        if dagster_runs.has_runs_under_way(settings) or dagster_runs.ticks_ahead_s(settings) > 0:
+            dagster_runs.settle(settings)
     argv, environment = part.command(settings)
     processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY)
 
@@ -268,7 +269,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
         state,
         process.pid if process else None,
         round(processes.memory_mb([process, *process.children()]), 1) if process else None,
-        round(time.time() - process.create_time(), 1) if process else None,
+        round(processes.age_s(process), 1) if process else None,
         str(settings.home / "postgres" / "server.log"),
     )
 
@@ -277,30 +278,6 @@ def _stop_triton_remains(settings: Settings) -> None:
     from its_platform.serving.server import stop_triton
 
     stop_triton(settings)
-
-
-def _give_up_interrupted_runs(settings: Settings) -> None:
-    """Settle the runs that a stop or a crash of the daemon cut off; a program of its own does, and only if needed."""
-    import sqlalchemy as sa
-
-    from its_platform.stores.database import database_url
-
-    engine = sa.create_engine(database_url(settings, "dagster"), poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        question = sa.text("SELECT count(*) FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')")
-        if not connection.execute(question).scalar():
-            return
-    done = subprocess.run(
-        [sys.executable, "-m", "its_platform.interrupted"],
-        env=process_environment(settings, dagster_environment(settings)),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode != 0:
-        told = done.stderr.strip().splitlines()
-        raise ServerUnavailable(f"The interrupted runs could not be settled: {told[-1] if told else 'no word'}")
 
 
 def dagster_query(settings: Settings, query: str, variables: dict[str, object] | None = None) -> dict[str, dict]:
@@ -352,13 +329,13 @@ def _beats(settings: Settings) -> bool:
             last = connection.execute(sa.text("SELECT max(timestamp) FROM daemon_heartbeats")).scalar()
     except sa.exc.SQLAlchemyError:
         return False
-    seconds = last.timestamp() if last is not None and last.tzinfo else None
-    if last is not None and seconds is None:
-        from datetime import UTC
-
-        seconds = last.replace(tzinfo=UTC).timestamp()
-    # It beats every half minute and counts as dead, by Dagster's own measure, after five.
-    return bool(record and seconds and seconds >= record.created and time.time() - seconds < 300)
+    process = processes.find(record)
+    if last is None or process is None:
+        return False
+    since_s = time.time() - (last if last.tzinfo else last.replace(tzinfo=UTC)).timestamp()
+    # It beats every half minute and counts as dead, by Dagster's own measure, after five. A beat of the future is one
+    # from before the clock was set back.
+    return since_s < min(processes.age_s(process), 300)
 
 
 def _supervises(settings: Settings) -> bool:
@@ -378,8 +355,16 @@ def _program(name: str) -> str:
 
 
 def _triton(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    from its_platform.serving.repository import broken_versions
     from its_platform.serving.server import triton_command
 
+    if broken_versions(settings):
+        from its_platform.release import mend
+        from its_platform.stores import open_stores
+
+        # Triton would load nothing of that model. Where it cannot be mended now, the supervisor tries again.
+        with suppress(ItsError):
+            mend(open_stores(settings))
     argv, environment = triton_command(settings)
     return argv, {**environment, processes.MARK: str(settings.home.absolute())}
 

@@ -1,7 +1,8 @@
 """The process that looks after the others: asks Triton by inference, and starts again what has died.
 
 `its up` starts it last and `its down` stops it first. It decides nothing but restarts, with growing pauses, and says
-each in its log. What is alive is asked in `stack.py` and `serving.health`.
+each in its log; a model repository that is not whole is mended by `release.restore`, runs that lost their process are
+given up by `dagster_runs.settle`. What is alive is asked in `stack.py` and `serving.health`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
-from its_platform import processes
-from its_platform.errors import ItsError
+from its_platform import dagster_runs, processes
+from its_platform.errors import BadInput, ItsError, LeaseHeld
 from its_platform.settings import Settings, load_settings
 from its_platform.stores.postgres import start_postgres
 from its_platform.telemetry import silence_tools
@@ -28,6 +29,9 @@ PAUSES_S = (0.0, 2.0, 5.0, 15.0, 60.0)
 _GOOD_CONDUCT_S = 300.0
 # A training on the same cores can make one probe late; three in a row are no accident.
 _FAILED_PROBES = 3
+# Reading the whole model repository, and Dagster's database, is not done with every look.
+_REPOSITORY_EVERY_S = 30.0
+_RUNS_EVERY_S = 10.0
 
 
 @dataclass
@@ -55,9 +59,9 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
     from its_platform.stack import PARTS, SUPERVISOR, restart_part
 
     restarts = {part.name: Restarts() for part in PARTS}
-    watch = TritonWatch(settings, restarts["triton"])
+    watches = (TritonWatch(settings, restarts["triton"]), RepositoryWatch(settings), RunWatch(settings))
     while not is_over:
-        _beat(settings)
+        _guarded("heartbeat", lambda: _beat(settings))
         now = time.monotonic()
         if settings.database_url is None:
             _guarded("PostgreSQL", lambda: start_postgres(settings))
@@ -73,7 +77,9 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
                 LOG.warning("%s has died and is started again; its last words: %s", part.title, words)
                 # Nothing waits for it here: the others are to be looked after meanwhile.
                 _guarded(part.title, lambda name=part.name: restart_part(settings, name, is_patient=False))  # type: ignore[misc]
-        watch.look(now)
+        for watch in watches:
+            if not is_over:
+                _guarded(type(watch).__name__, lambda watch=watch, now=now: watch.look(now))  # type: ignore[misc]
         _sleep(settings.serving.probe_interval_s, is_over)
 
 
@@ -87,7 +93,7 @@ class TritonWatch:
     answered: int | None = None
 
     def look(self, now: float) -> None:
-        """One look. `answered` is the process that has answered before: one that has not is still starting."""
+        """One look. `answered` is the process that has answered before: one that has not may still be starting."""
         from its_platform.serving.health import probe, revive
         from its_platform.stack import part_named, restart_part
 
@@ -95,30 +101,100 @@ class TritonWatch:
         if process is None:
             return
         try:
-            ill = [result for result in probe(self.settings) if not result.is_healthy]
-            problem = f"{ill[0].model}: {ill[0].problem}" if ill else ""
-        except ItsError as error:
-            problem = str(error)
-        if not problem:
+            results = probe(self.settings)
+        except BadInput as error:
+            # The front goes on with the last good routes; the truth has them too.
+            LOG.error("%s", error)
+            _restore(self.settings)
+            return
+        ill = [result for result in results if not result.is_healthy]
+        if not ill:
             self.failed, self.answered = 0, process.pid
             return
-        is_starting = self.answered != process.pid
-        if is_starting and time.time() - process.create_time() < part_named("triton").start_timeout_s:
+        # It listens once every model was tried: one that answers, in whatever words, has started.
+        is_starting = self.answered != process.pid and (results[0].is_silent or results[0].is_away)
+        if is_starting and processes.age_s(process) < part_named("triton").start_timeout_s:
             return
         self.failed += 1
-        LOG.warning("Triton, %s", problem)
+        LOG.warning("Triton, %s: %s", ill[0].model, ill[0].problem)
         if self.failed < _FAILED_PROBES:
             return
         try:
             LOG.warning("loaded anew: %s", ", ".join(revive(self.settings)) or "nothing")
             self.failed = 0
+            return
         except ItsError as error:
             LOG.error("loading anew did not help: %s", error)
-            if self.failed >= 2 * _FAILED_PROBES and now >= self.restarts.next_at():
-                self.restarts.note(now)
-                self.failed = 0
-                LOG.warning("Triton is restarted")
-                _guarded("Triton", lambda: restart_part(self.settings, "triton", is_patient=False))
+        if not results[0].is_away:
+            _guarded("the model repository", lambda: _restore(self.settings))
+        if self.failed >= 2 * _FAILED_PROBES and now >= self.restarts.next_at():
+            self.restarts.note(now)
+            self.failed = 0
+            LOG.warning("Triton is restarted")
+            _guarded("Triton", lambda: restart_part(self.settings, "triton", is_patient=False))
+
+
+@dataclass
+class RepositoryWatch:
+    """Has versions whose files are not whole replaced or removed before Triton is restarted and needs them."""
+
+    settings: Settings
+    next_at: float = 0.0
+
+    def look(self, now: float) -> None:
+        from its_platform.release import mend
+        from its_platform.serving.repository import broken_versions
+        from its_platform.stores import open_stores
+
+        if now < self.next_at:
+            return
+        self.next_at = now + _REPOSITORY_EVERY_S
+        broken = broken_versions(self.settings)
+        for (model, version), flaw in broken.items():
+            LOG.warning("version %s of %s %s", version, model, flaw)
+        if broken:
+            mend(open_stores(self.settings))
+
+
+@dataclass
+class RunWatch:
+    """Gives up runs whose process is gone, where Dagster did not notice, and frees sensors that wait for a past time.
+
+    A run is given up when it was seen without a process at two looks: Dagster itself is to have the first word.
+    """
+
+    settings: Settings
+    next_at: float = 0.0
+    seen: frozenset[str] = frozenset()
+
+    def look(self, now: float) -> None:
+        from its_platform.stack import restart_part
+
+        if now < self.next_at or processes.read_record(self.settings, "dagster-daemon") is None:
+            return
+        self.next_at = now + _RUNS_EVERY_S
+        without = frozenset(run.run_id for run in dagster_runs.cut_off_runs(self.settings))
+        lost, self.seen = without & self.seen, without
+        if lost:
+            LOG.warning("runs without a process are given up: %s", ", ".join(sorted(lost)))
+            dagster_runs.settle(self.settings, sorted(lost))
+        if dagster_runs.ticks_ahead_s(self.settings) > dagster_runs.CLOCK_TOLERANCE_S:
+            LOG.warning("the clock was set back; Dagster's daemon is restarted, or its sensors would wait")
+            restart_part(self.settings, "dagster-daemon", is_patient=False)
+
+
+def _restore(settings: Settings) -> None:
+    """Have Triton hold what the truth says, from files that are whole."""
+    from its_platform.release import restore
+    from its_platform.stores import open_stores
+
+    try:
+        changes = restore(open_stores(settings))
+    except LeaseHeld:
+        # Whoever changes what is served looks at the same files first.
+        return
+    for change in changes:
+        LOG.warning("%s: version %s is %s: %s", change.stage, change.version, change.kind, change.reason)
 
 
 def _guarded(what: str, work: Callable[[], None]) -> None:
@@ -126,6 +202,9 @@ def _guarded(what: str, work: Callable[[], None]) -> None:
         work()
     except (ItsError, OSError) as error:
         LOG.error("%s: %s", what, error)
+    except Exception:
+        # The edge of a process that nobody revives: one odd error must not leave all the others unwatched.
+        LOG.exception("%s", what)
 
 
 def _beat(settings: Settings) -> None:

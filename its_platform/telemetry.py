@@ -21,6 +21,7 @@ from its_platform.errors import BadInput
 SILENT = {
     "DO_NOT_TRACK": "1",
     "DAGSTER_DISABLE_TELEMETRY": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -29,6 +30,8 @@ SILENT = {
     "YOLO_AUTOINSTALL": "false",
     "YOLO_VERBOSE": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    # What is wrong with a picture is told by us, in one line.
+    "OPENCV_LOG_LEVEL": "SILENT",
 }
 
 

@@ -1,4 +1,4 @@
-"""Dagster sensors, one file for what each watches.
+"""Dagster sensors, one file for what each watches, and the one schedule.
 
 A sensor reads, calls one pure function that decides, and returns one result with the numbers that led to it.
 A cursor moves only after a successful read.
@@ -11,6 +11,7 @@ import dagster as dg
 from its_platform.settings import load_settings
 from sensors.drift import drift_sensor
 from sensors.footage import footage_sensor
+from sensors.marts import marts_schedule
 from sensors.predictions import predictions_sensor
 from sensors.registry import registry_sensor
 
@@ -21,3 +22,10 @@ def all_sensors() -> list[dg.SensorDefinition]:
     status = dg.DefaultSensorStatus.RUNNING if settings.running else dg.DefaultSensorStatus.STOPPED
     made = (footage_sensor, predictions_sensor, drift_sensor, registry_sensor)
     return [make(settings.interval_s, status) for make in made]
+
+
+def all_schedules() -> list[dg.ScheduleDefinition]:
+    """What starts by the clock; stopped where the sensors are."""
+    settings = load_settings()
+    status = dg.DefaultScheduleStatus.RUNNING if settings.sensors.running else dg.DefaultScheduleStatus.STOPPED
+    return [marts_schedule(settings.marts.every_hours, status)]

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from its_platform.retraining import Decision
 
 
-def learn_config(decision: "Decision", previous: str | None, served_version: int | None) -> dict[str, Any]:
+def learn_config(
+    decision: "Decision", previous: str | None, served_version: int | None, retraining_epochs: int | None = None
+) -> dict[str, Any]:
     """The run configuration of `learn` that carries a decision out.
 
     A first model learns from everything reviewed; a retraining extends the served model's dataset by the drifted
-    window and trains on from the served model.
+    window and trains on from the served model, for epochs of its own where the settings say so.
     """
     window: dict[str, str] = {}
     if decision.window:
@@ -26,7 +28,11 @@ def learn_config(decision: "Decision", previous: str | None, served_version: int
     content: dict[str, Any] = dict(window)
     if previous:
         content["previous"] = previous
-    training = {"base_version": served_version} if served_version is not None else {}
+    training: dict[str, Any] = {}
+    if served_version is not None:
+        training = {"base_version": served_version}
+        if retraining_epochs is not None:
+            training["epochs"] = retraining_epochs
     return {
         "ops": {
             "reviewed_labels": {"config": window},
@@ -37,6 +43,7 @@ def learn_config(decision: "Decision", previous: str | None, served_version: int
 
 
 PATIENCE = timedelta(minutes=10)
+NOT_WAITING = "{}"
 
 
 def is_to_wait(incoming: bool, first_seen: datetime, now: datetime) -> bool:
@@ -45,7 +52,8 @@ def is_to_wait(incoming: bool, first_seen: datetime, now: datetime) -> bool:
     One that began in the middle of an ingest would learn from the cameras that happened to come first. On a busy
     platform there is always something coming in, so that the wait has an end.
     """
-    return incoming and now - first_seen < PATIENCE
+    # By either sign: one that was first seen in the future was seen before the clock was set back.
+    return incoming and abs(now - first_seen) < PATIENCE
 
 
 def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -63,35 +71,45 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             from its_platform.cameras import list_cameras
             from its_platform.frames.ingest import has_new_footage
             from its_platform.release import served
-            from its_platform.retraining import decide, read_history, record_decision
+            from its_platform.retraining import TRAININGS, decide, read_history, record_decision
             from its_platform.stores.registry import Registry
+            from its_platform.stores.runs import DECISION_TAG
 
             if is_active(context.instance, learn.name):
                 return dg.SensorResult(skip_reason="A training is under way.")
             opened = stores.open()
             decision = decide(read_history(opened), opened.settings.retraining, datetime.now(UTC))
-            record_decision(opened, decision)
             said = f"{decision.action}: {'; '.join(decision.reasons)}"
-            if decision.action not in ("retrain", "train_first"):
-                return dg.SensorResult(skip_reason=said)
+            if decision.action not in TRAININGS:
+                record_decision(opened, decision)
+                return dg.SensorResult(skip_reason=said, cursor=NOT_WAITING)
             now = datetime.now(UTC)
-            before = json.loads(context.cursor or "{}")
-            first_seen = datetime.fromisoformat(before["at"]) if before.get("key") == decision.key else now
-            cursor = json.dumps({"key": decision.key, "at": first_seen.isoformat()})
+            release = served(opened, "production")
+            # Not the decision's key, which another report changes: the wait would begin anew with each.
+            waits_for = f"{decision.action}-v{release.version if release else 0}"
+            before = json.loads(context.cursor or NOT_WAITING)
+            first_seen = datetime.fromisoformat(before["at"]) if before.get("key") == waits_for else now
+            cursor = json.dumps({"key": waits_for, "at": first_seen.isoformat()})
             incoming = is_active(context.instance, ingest.name) or any(
                 camera.enabled and has_new_footage(opened, camera.camera_id) for camera in list_cameras(opened)
             )
             if is_to_wait(incoming, first_seen, now):
                 return dg.SensorResult(skip_reason=f"{said}; first the footage that is coming in.", cursor=cursor)
-            release = served(opened, "production")
+            # Only now: a training that is recorded counts as started, and one that waits would use up its attempts.
+            record_decision(opened, decision)
             previous = None
             if release is not None:
                 previous = Registry(opened.settings).get(release.model_name, release.version).dataset_version
+            version = release.version if release else None
             request = dg.RunRequest(
                 run_key=decision.key,
-                run_config=learn_config(decision, previous, release.version if release else None),
-                tags={"its/trigger": decision.action, "its/reasons": "; ".join(decision.reasons)[:250]},
+                run_config=learn_config(decision, previous, version, opened.settings.retraining.epochs),
+                tags={
+                    "its/trigger": decision.action,
+                    DECISION_TAG: decision.key,
+                    "its/reasons": "; ".join(decision.reasons)[:250],
+                },
             )
-            return dg.SensorResult(run_requests=[request], cursor=cursor)
+            return dg.SensorResult(run_requests=[request], cursor=NOT_WAITING)
 
     return watch_drift

@@ -56,6 +56,9 @@ def footage_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Sensor
             # After an ingest that went well, what is new came in since: a camera that films on is never left to wait.
             is_in_vain = not has_succeeded(context.instance, ingest.name)
             before = json.loads(context.cursor or "{}") if is_in_vain else {}
+            if before and datetime.fromisoformat(before["at"]) > now:
+                # That try was made before the clock was set back; its time may be years away.
+                before = {}
             last = datetime.fromisoformat(before["at"]) if before else now
             tries = int(before.get("tries", 0)) if before.get("cameras") == new else 0
             due = next_try(new, before.get("cameras", []), tries, last, interval_s)

@@ -16,8 +16,11 @@ def is_worth_collecting(waiting: int, needed: int, oldest_s: float, patience_s: 
 
 
 def oldest_file_s(spool: Path) -> float:
-    """Age in seconds of the oldest finished file of the spool; 0 where there is none."""
-    return max((time.time() - file.stat().st_mtime for file in spool.glob("*.jsonl")), default=0.0)
+    """Age in seconds of the oldest finished file of the spool; 0 where there is none.
+
+    A file of the future was written before the clock was set back, and is as old as it is ahead.
+    """
+    return max((abs(time.time() - file.stat().st_mtime) for file in spool.glob("*.jsonl")), default=0.0)
 
 
 def predictions_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:

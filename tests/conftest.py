@@ -152,6 +152,6 @@ def _drop_databases(base: str, settings: Settings) -> None:
 
     engine = sa.create_engine(base, poolclass=sa.NullPool)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for name in ("its", "dagster", "mlflow"):
+        for name in ("its", "dagster", "mlflow", "warehouse"):
             full = make_url(database_url(settings, name)).database
             connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{full}" WITH (FORCE)'))

@@ -205,6 +205,12 @@ class FakeTriton:
         models = repository.served_models(self.settings)
         return {model: set(repository.placed_versions(self.settings, model)) for model in models}
 
+    def broken(self) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for model, version in repository.broken_versions(self.settings):
+            found.setdefault(model, set()).add(version)
+        return found
+
     def remove(self, model: str, version: int) -> None:
         with self.steps.around(f"remove {version}"):
             repository.remove_version(self.settings, model, version)

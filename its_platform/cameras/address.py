@@ -7,6 +7,7 @@ Enters: the text that a person gave (`sim://junction?seed=7`, `file:///footage/a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from its_platform.errors import BadInput
 
 Kind = Literal["file", "folder", "rtsp", "sim"]
 
+# What cameras without a log-in of RTSP's own take in the path: ?user=admin&password=…
+SECRET_OPTION = re.compile(r"((?:pass|passwd|password|pwd|token|secret|key)=)[^&?/]*", re.I)
 SCHEMES = "file://, folder://, rtsp://, rtsps:// and sim://, or the path of a video or a folder"
 
 
@@ -61,6 +64,8 @@ def parse_address(source: str) -> Address:
         return Address("folder" if path.is_dir() else "file", str(path))
     scheme = text.split("://", 1)[0].lower()
     if scheme in ("rtsp", "rtsps"):
+        _checked_rtsp(text)
+        _check_server(text)
         return Address("rtsp", text)
     parts = urlsplit(text)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -75,6 +80,17 @@ def parse_address(source: str) -> Address:
             raise BadInput(f"{source!r} names no path.", f"Write it like {scheme}:///footage/camera.mp4.")
         return Address("folder" if scheme == "folder" or Path(location).is_dir() else "file", location, options)
     raise BadInput(f"{scheme!r} is not a kind of source.", f"Known are {SCHEMES}.")
+
+
+def _check_server(text: str) -> None:
+    """Raise `BadInput` unless the address names a host, and a port that there is. A password stays out of the words."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadInput(f"The stream's port or host cannot be: {error}.", "Write rtsp://host:554/stream.") from error
+    if not host or port == 0:
+        raise BadInput("The stream's address names no host or the port 0.", "Write rtsp://host:554/stream.")
 
 
 def normal_source(source: str) -> str:
@@ -92,10 +108,46 @@ def normal_source(source: str) -> str:
 
 
 def public_source(source: str) -> str:
-    """The address without user and password, for logs, tables and rows."""
+    """The address without user, password and secret options, for logs, tables and rows."""
     address = parse_address(source)
-    if address.kind != "rtsp" or "@" not in source.split("://", 1)[1].split("/", 1)[0]:
+    if address.kind != "rtsp":
         return source
-    scheme, rest = source.split("://", 1)
-    host, _, path = rest.partition("/")
-    return f"{scheme}://***@{host.rsplit('@', 1)[1]}/{path}"
+    scheme, rest = source.strip().split("://", 1)
+    host, slash, path = rest.partition("/")
+    if "@" in host:
+        host = f"***@{host.rsplit('@', 1)[1]}"
+    shown = SECRET_OPTION.sub(r"\1***", path)
+    return f"{scheme}://{host}{slash}{shown}"
+
+
+def with_password(source: str, password: str) -> str:
+    """An rtsp address that names a user, with the password put in. Raises `BadInput` for any other address."""
+    address = parse_address(source)
+    scheme, _, rest = source.strip().partition("://")
+    user, at, host = rest.partition("@")
+    if address.kind != "rtsp" or not at or not user or ":" in user or "/" in user:
+        raise BadInput("A password goes with an rtsp address that names the user alone.", "rtsp://user@host/stream")
+    if not password:
+        raise BadInput("The password is empty.")
+    return f"{scheme}://{user}:{quote(password, safe='')}@{host}"
+
+
+def has_password(source: str) -> bool:
+    """Whether the address holds a password or a secret option."""
+    shown = public_source(source)
+    return shown != source and (SECRET_OPTION.search(source) is not None or ":" in source.split("://")[1].split("@")[0])
+
+
+def _checked_rtsp(text: str) -> None:
+    """Raise `BadInput` for an address whose user and password no reader would find, without telling them."""
+    host, _, path = text.split("://", 1)[1].partition("/")
+    name = host.rsplit("@", 1)[-1]
+    if not name or name.startswith(":"):
+        raise BadInput("This rtsp address names no host.", "Write it like rtsp://user@10.0.0.7:554/stream.")
+    bare = re.sub(r"^\[.*\]", "", name)
+    port = bare.rpartition(":")[2] if ":" in bare else ""
+    if (port and not port.isdigit()) or ("@" not in host and ":" in host and "@" in path):
+        raise BadInput(
+            "This rtsp address cannot be read: is there a '/' or a ':' in the password?",
+            "Name the user alone and pass --password-stdin, or write '/' as %2F and ':' as %3A.",
+        )

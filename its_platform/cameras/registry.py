@@ -50,6 +50,7 @@ class Camera(BaseModel):
     @classmethod
     def _is_readable(cls, value: str) -> str:
         try:
+            parse_address(value).time("start")
             return normal_source(value)
         except BadInput as error:
             raise ValueError(str(error)) from error
@@ -70,7 +71,8 @@ def make_camera(camera_id: str, source: str, **policy: object) -> Camera:
         return Camera(camera_id=camera_id, source=source, **policy)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ').rstrip('.')}"
+            for e in error.errors()
         )
         raise BadInput(f"This camera cannot be added: {wrong}.") from error
 

@@ -8,12 +8,14 @@ Exit codes: 0, 1 for a failure, 2 for bad use, 130 for an interrupt.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from its_platform.errors import ItsError
 from its_platform.telemetry import silence_tools
@@ -29,11 +31,13 @@ class _Entry(NamedTuple):
 _PLATFORM, _STAGES = "Platform", "Stages"
 ENTRIES: dict[str, _Entry] = {
     "demo": _Entry("demo", "demo", "Run the whole loop on a simulated world and report on it.", _PLATFORM),
+    "loop": _Entry("loop", "loop", "Run the whole loop on real footage and report on it.", _PLATFORM),
     "up": _Entry("stack", "up", "Start Dagster, MLflow, Evidently and Triton on this machine.", _PLATFORM),
     "down": _Entry("stack", "down", "Stop everything that `its up` started.", _PLATFORM),
     "status": _Entry("stack", "status", "What runs, where, and whether it answers.", _PLATFORM),
     "doctor": _Entry("stack", "doctor", "Look for what is wrong, and say how to mend it.", _PLATFORM),
     "detect": _Entry("serving", "detect", "Draw the served detector's boxes on a picture or a video.", _PLATFORM),
+    "trace": _Entry("trace", "trace", "Where anything came from, and what came of it.", _PLATFORM),
     "camera": _Entry("camera", None, "Cameras that footage comes from.", _STAGES),
     "frames": _Entry("frames", None, "Frames taken from footage.", _STAGES),
     "labels": _Entry("labels", None, "Boxes, who drew them and who reviewed them.", _STAGES),
@@ -66,6 +70,20 @@ class _LazyGroup(TyperGroup):
         if args and args[0] in ENTRIES:
             self.commands[args[0]] = load_command(args[0])
         return super().resolve_command(ctx, args)
+
+
+# For what the file system refuses, wherever it happens.
+_WHAT_TO_DO = {
+    errno.EACCES: "Name a place that you may write to, or change its permissions.",
+    errno.EPERM: "Name a place that you may write to, or change its permissions.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOSPC: "Free some space, and do it again: what was done stays.",
+    errno.EDQUOT: "Free some space, and do it again: what was done stays.",
+    errno.ENOENT: "Name a place that exists.",
+    errno.ENOTDIR: "A part of this path is a file: name another.",
+    errno.EISDIR: "This is a folder: name a file.",
+    errno.ENAMETOOLONG: "Take a shorter name.",
+}
 
 
 def load_command(name: str) -> Any:
@@ -109,11 +127,24 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.write(f"its {version('its-platform')}\n")
         sys.exit(0)
     try:
-        root().main(args=words, prog_name="its")
+        # Not standalone: Typer would draw a frame of five lines around what is wrong with an option.
+        sys.exit(root().main(args=words, prog_name="its", standalone_mode=False) or 0)
+    except TyperException as error:
+        _tell_bad_use(error)
+        sys.exit(2)
+    except typer.Abort:
+        _tell("Stopped.", "")
+        sys.exit(1)
     except ItsError as error:
         if is_debug:
             raise
         _tell(error.message, error.hint)
+        sys.exit(1)
+    except OSError as error:
+        if is_debug:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _tell(f"{where}{error.strerror or error}.", _WHAT_TO_DO.get(error.errno or 0, "`--debug` shows where."))
         sys.exit(1)
     except Exception as error:
         if is_debug:
@@ -123,9 +154,21 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
 
 
+def _tell_bad_use(error: TyperException) -> None:
+    # Typer has printed the help already when a group is called without a command.
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return
+    context = getattr(error, "ctx", None)
+    asked = context.command_path if context is not None else "its"
+    message = error.format_message().strip().rstrip(".")
+    _tell(message if message.endswith("?") else f"{message}.", f"`{asked} --help` shows how.")
+
+
 def _tell(message: str, hint: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble(("Error: ", "bold red"), message, (f" {hint}" if hint else "", "dim"))
+    from its_platform.cli.output import one_line
+
+    line = Text.assemble(("Error: ", "bold red"), one_line(message), (one_line(f" {hint}") if hint else "", "dim"))
     Console(stderr=True, soft_wrap=True).print(line)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.cameras import Camera
@@ -27,18 +27,36 @@ def add(
     site: Annotated[str, typer.Option(help="Where it stands.")] = "",
     privacy: Annotated[str, typer.Option(help="none, or faces_and_plates to store anonymous frames.")] = "none",
     interval: Annotated[float, typer.Option(help="Seconds between two frames; 0 takes every frame.")] = 1.0,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Ask for the password of rtsp://user@host, or read it from a pipe.")
+    ] = False,
     disabled: Annotated[bool, typer.Option("--disabled", help="Enter it, and take nothing in yet.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change a camera of this name.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Enter a camera."""
-    from its_platform.cameras.registry import add_camera, make_camera
+    from rich.markup import escape
 
+    from its_platform.cameras.address import has_password, with_password
+    from its_platform.cameras.registry import add_camera, make_camera
+    from its_platform.errors import ItsError
+    from its_platform.frames.sources import available_until
+
+    if password_stdin:
+        source = with_password(source, _password())
+    elif has_password(source):
+        say("A password on the command line stays in the shell's history; --password-stdin asks for it.")
     camera = make_camera(
         camera_id, source, site=site, privacy=privacy, sample_interval_s=interval, enabled=not disabled
     )
-    is_new = add_camera(_stores(), camera, replace=replace)
+    stores = _stores()
+    is_new = add_camera(stores, camera, replace=replace)
     emit({**_facts(camera), "new": is_new}, json)
+    try:
+        available_until(camera, stores.settings)
+    except ItsError as error:
+        # Footage may come later, so the camera is entered all the same.
+        say(f"Entered, but nothing can be read there now: {escape(str(error))}")
 
 
 @app.command("list")
@@ -82,6 +100,14 @@ def remove(camera_id: str, json: JsonFlag = False) -> None:
 
     remove_camera(_stores(), camera_id)
     emit({"camera_id": camera_id, "removed": True}, json)
+
+
+def _password() -> str:
+    """A line from a pipe, or what a person types without its being shown."""
+    import sys
+    from getpass import getpass
+
+    return getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
 
 
 def _facts(camera: Camera) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -37,6 +37,8 @@ def build(
     from its_platform.telemetry import terminal_progress
 
     stores = _stores()
+    for camera in _split(cameras):
+        _check_camera(stores, camera)
     start, end = utc(since), utc(until)
     if window and (start is None or end is None):
         raise BadInput("A window has two ends.", "Give --since and --until.")
@@ -50,6 +52,7 @@ def build(
         until=None if window else end,
         previous=previous,
         window=(start, end) if window and start and end else None,
+        judge_blocks=stores.settings.retraining.judge_blocks,
         include_model_labels=model_labels,
     )
     with terminal_progress() as progress:
@@ -103,6 +106,8 @@ def show(
     if sample is not None:
         sample.write_bytes(sample_sheet(stores, found.name))
     emit(card, json, lambda: _table(card))
+    if not json:
+        say(f"Trace: its trace dataset:{found.name}")
 
 
 @app.command()
@@ -185,6 +190,19 @@ def _version(stores: Stores, name: str) -> Any:
     if newest is None:
         raise NotFound("There is no dataset version yet.", "`its dataset build` makes one.")
     return newest
+
+
+def _check_camera(stores: Stores, camera: str) -> None:
+    """Raise `NotFound` for a name that no camera has or ever had: the others alone would make another dataset."""
+    from its_platform.cameras import get_camera
+    from its_platform.errors import NotFound
+    from its_platform.frames.index import FrameIndex
+
+    try:
+        get_camera(stores, camera)
+    except NotFound:
+        if FrameIndex(stores).query([camera], columns=["camera_id"]).empty:
+            raise
 
 
 def _split(names: str | None) -> tuple[str, ...]:

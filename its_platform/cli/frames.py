@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table, say
+from its_platform.cli.output import JsonFlag, emit, one_line, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -30,24 +30,30 @@ def ingest(
     all_: Annotated[bool, typer.Option("--all", help="Every enabled camera.")] = False,
     since: Since = None,
     until: Until = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="So long of a live stream. [default: till Ctrl-C; 60 with --all]")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Take in a camera's footage; again is fine, nothing is stored twice."""
     if (camera is None) == (not all_):
         raise typer.BadParameter("Name one camera, or pass --all.")
     earliest, latest = _time(since, "--since"), _time(until, "--until")
-    from its_platform.cameras.registry import list_cameras
+    from its_platform.cameras.registry import get_camera, list_cameras
     from its_platform.errors import ItsError
     from its_platform.frames.ingest import ingest as take_in
+    from its_platform.frames.sources import WATCH_S, watched_until
     from its_platform.telemetry import terminal_progress
 
     stores = _stores()
-    names = [camera] if camera is not None else [c.camera_id for c in list_cameras(stores, enabled_only=True)]
+    cameras = [get_camera(stores, camera)] if camera is not None else list_cameras(stores, enabled_only=True)
+    watch_s = seconds or (WATCH_S if all_ else None)
     results, failures = [], []
     with terminal_progress() as progress:
-        for name in names:
+        for one in cameras:
+            name = one.camera_id
             try:
-                results.append(take_in(stores, name, earliest, latest, progress))
+                results.append(take_in(stores, name, earliest, watched_until(one, latest, watch_s), progress))
             except ItsError as error:
                 if camera is not None:
                     raise
@@ -116,6 +122,40 @@ def show(
 
 
 @app.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="Where to write the picture (PNG).")],
+    camera: Annotated[list[str] | None, typer.Option("--camera", "-c", help="Only this camera; repeatable.")] = None,
+    since: Since = None,
+    until: Until = None,
+    count: Annotated[int, typer.Option(min=1, max=200, help="How many frames, shared out over the cameras.")] = 12,
+    labels: Annotated[bool, typer.Option("--labels", help="Draw the boxes in force; only labelled frames.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Frames on one picture, spread over the footage of each camera."""
+    from its_platform.cameras import get_camera
+    from its_platform.errors import NotFound
+    from its_platform.frames.index import FrameIndex
+    from its_platform.frames.pictures import frames_sheet
+    from its_platform.labels.store import current_labels
+
+    stores = _stores()
+    for name in camera or ():
+        get_camera(stores, name)
+    frames = FrameIndex(stores).query(camera or None, _time(since, "--since"), _time(until, "--until"))
+    boxes = {}
+    if labels:
+        current = current_labels(stores, set(frames["frame_hash"]))
+        boxes = {name: [(*box.corners, box.class_name) for box in entry.boxes] for name, entry in current.items()}
+        frames = frames[frames["frame_hash"].isin(boxes)]
+    if not len(frames):
+        raise NotFound("There is no such frame.", "`its frames stats` counts them; labels come by `its labels import`.")
+    picture, shown = frames_sheet(stores, frames, count, boxes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(picture)
+    emit({"written": out, "frames": shown, "cameras": frames["camera_id"].nunique()}, json)
+
+
+@app.command()
 def check(since: Since = None, until: Until = None, json: JsonFlag = False) -> None:
     """Check the stored frames; exit code 1 where something is wrong."""
     from its_platform.frames.expectations import check_frames
@@ -161,7 +201,7 @@ def _shown(row: dict[str, Any]) -> dict[str, object]:
 def _plain(text: object) -> str:
     from rich.markup import escape
 
-    return escape(str(text))
+    return escape(one_line(str(text)))
 
 
 def _stores() -> Stores:

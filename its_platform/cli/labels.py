@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table, say
+from its_platform.cli.output import JsonFlag, emit, one_line, rows_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +36,14 @@ SHOWN_REFUSALS = 20
 @app.command("import")
 def import_labels(
     form: Annotated[Format, typer.Argument(metavar="yolo|coco")],
-    source: Annotated[Path, typer.Argument(help="A folder with labels/ (YOLO) or a JSON file (COCO).")],
+    source: Annotated[Path, typer.Argument(help="A folder with labels/ or train/labels/ (YOLO), a JSON file (COCO).")],
     camera: Cameras = None,
     classes: Classes = None,
     mapping: Mapping = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Leave the boxes of this class out; repeatable.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Where a COCO file's pictures lie, if not beside it.")] = None,
     unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Nobody has checked these labels yet.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken, and take nothing.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Take labels of frames that are stored; each one that cannot be used is listed and kept out.
@@ -48,19 +51,28 @@ def import_labels(
     Exits with 1 when something was refused.
     """
     from its_platform.labels.formats import read_coco, read_yolo, yolo_classes
-    from its_platform.labels.labelling import read_mapping, rename_classes
-    from its_platform.labels.store import add_labels
+    from its_platform.labels.labelling import check_class_names, read_mapping, rename_classes
+    from its_platform.labels.store import add_labels, current_labels
 
     stores = _stores()
-    renamed, review = read_mapping(mapping or []), "unreviewed" if unreviewed else "reviewed"
+    renamed, dropped = read_mapping(mapping or []), set(drop or [])
+    review = "unreviewed" if unreviewed else "reviewed"
     frames = _frames(stores, camera)
     if form is Format.yolo:
         names = _split(classes) or yolo_classes(source)
         read = read_yolo(source, names, frames, review=review)  # type: ignore[arg-type]
     else:
-        read = read_coco(source, frames, review=review)  # type: ignore[arg-type]
-    labels = [rename_classes(entry, renamed) for entry in read.labels]
-    _report(add_labels(stores, labels).with_refusals(read.refused), json)
+        read = read_coco(source, frames, review=review, images_in=images)  # type: ignore[arg-type]
+        names = tuple(dict.fromkeys(name for entry in read.labels for name in entry.classes))
+    if read.labels:
+        check_class_names([*renamed, *sorted(dropped)], names)
+    labels = [rename_classes(entry, renamed, dropped) for entry in read.labels]
+    result = add_labels(stores, labels, is_rehearsal=dry_run).with_refusals(read.refused)
+    hashes = set(frames["frame_hash"])
+    taken = {entry.frame_hash for entry in labels} - {refusal.frame for refusal in result.refused}
+    without = len(hashes) - len(taken | set(current_labels(stores, hashes)))
+    facts = {"empty_frames": sum(not entry.boxes for entry in labels), "frames_without_labels": without}
+    _report(result, json, {**facts, **({"dry_run": True} if dry_run else {})})
 
 
 @app.command("auto")
@@ -70,7 +82,7 @@ def auto(
     since: Since = None,
     until: Until = None,
     confidence: Annotated[float, typer.Option(min=0, max=1, help="Boxes below this are dropped.")] = 0.4,
-    size: Annotated[int, typer.Option(help="Picture size that the detector works at.")] = 640,
+    size: Annotated[int, typer.Option(min=32, help="Picture size that the detector works at.")] = 640,
     mapping: Mapping = None,
     every: Annotated[bool, typer.Option("--all", help="Also frames that have labels already.")] = False,
     json: JsonFlag = False,
@@ -78,14 +90,13 @@ def auto(
     """Label frames with a detector: boxes of origin `model`, unreviewed, which never judge."""
     import hashlib
 
-    from its_platform.errors import NotFound
     from its_platform.labels.auto import auto_label, ultralytics_detector
     from its_platform.labels.labelling import read_mapping
     from its_platform.labels.store import current_labels
     from its_platform.telemetry import terminal_progress
+    from its_platform.weights import check_weights
 
-    if not weights.is_file():
-        raise NotFound(f"There are no weights at {weights}.", "Name a .pt or .onnx file.")
+    check_weights(weights, (".pt", ".onnx"))
     stores = _stores()
     hashes = list(dict.fromkeys(_frames(stores, camera, since, until)["frame_hash"]))
     if not every:
@@ -112,7 +123,9 @@ def review(
     camera: Cameras = None,
     since: Since = None,
     until: Until = None,
-    sample: Annotated[int | None, typer.Option(help="Only a random sample of this many frames of the window.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only a random sample of this many frames of the window.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Have the simulated reviewer label frames of simulated cameras with the world's truth."""
@@ -232,8 +245,16 @@ def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names or "").split(",") if name.strip())
 
 
-def _report(result: LabelResult, json: bool) -> None:
-    facts = {"added": result.added, "unchanged": result.unchanged, "refused": len(result.refused)}
+def _report(result: LabelResult, json: bool, more: dict[str, object] | None = None) -> None:
+    facts = {
+        "added": result.added,
+        "unchanged": result.unchanged,
+        "refused": len(result.refused),
+        "boxes": result.boxes,
+        **(more or {}),
+    }
+    from rich.markup import escape
+
     from its_platform.labels.matching import NO_FRAME
 
     if json:
@@ -241,7 +262,7 @@ def _report(result: LabelResult, json: bool) -> None:
     else:
         emit(facts)
         for refusal in result.refused[:SHOWN_REFUSALS]:
-            say(f"kept out: {refusal}")
+            say(f"kept out: {escape(one_line(str(refusal)))}")
         if len(result.refused) > SHOWN_REFUSALS:
             say(f"and {len(result.refused) - SHOWN_REFUSALS} more; --json lists them all.")
         if result.refused and all(refusal.reason == NO_FRAME for refusal in result.refused):

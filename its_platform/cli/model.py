@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
 
 if TYPE_CHECKING:
     from its_platform.model.scoring import Evaluation
@@ -31,11 +31,14 @@ def train(
     from its_platform.model.registered import base_weights
     from its_platform.model.train import facts_of, train_candidate
     from its_platform.telemetry import terminal_progress
+    from its_platform.weights import check_weights
 
     if size is not None and (size < 32 or size % 32):
         raise BadInput(f"The size {size} is not a multiple of 32.", "Take 320 or 640.")
     if weights is not None and base_version is not None:
         raise BadInput("A training starts from one set of weights.", "Give --weights or --base-version.")
+    if weights is not None:
+        check_weights(weights)
     stores = _stores()
     if dataset is None:
         from its_platform.dataset import latest
@@ -86,6 +89,8 @@ def show(version: int, json: JsonFlag = False) -> None:
     measured = evaluation_of(stores, version)
     facts = {**asdict(known), "slices": [asdict(score) for score in measured.slices]}
     emit(facts, json, lambda: _slices(measured, f"version {version}, dataset {known.dataset_version}"))
+    if not json:
+        say(f"Trace: its trace model:{version}")
 
 
 @app.command()

@@ -93,6 +93,7 @@ def show(report_id: str, json: JsonFlag = False) -> None:
             say(f"Never seen in the reference: {', '.join(found.unseen_strata)}")
         if found.html:
             say(f"Page: {found.html}")
+        say(f"Trace: its trace report:{found.id}")
     columns = [
         {"column": name, **figures, "times_threshold": figures["effect"] / figures["threshold"]}
         for name, figures in found.columns.items()
@@ -114,6 +115,33 @@ def state(version: Version = None, json: JsonFlag = False) -> None:
         f"{found.needed} of {found.looked_at} are needed: {'drifted' if found.is_drifted else 'not drifted'}"
     )
     emit(found, json, lambda: Group(said, rows_table([_line(entry) for entry in found.windows])))
+
+
+@app.command()
+def marts(
+    anew: Annotated[bool, typer.Option(help="Build marts that grow by increments from nothing.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Build and test the marts with dbt; ends with 1 when a model or a test fails."""
+    from collections import Counter
+
+    from rich.markup import escape
+
+    from its_platform.monitoring.marts import build_marts
+
+    built = build_marts(_stores(), anew)
+    loaded = {one.source: one.rows for one in built.loaded}
+    tests = dict(Counter(one.status for one in built.outcomes if one.kind != "model"))
+    failed = [f"{one.name}: {one.message or one.status}" for one in built.failed]
+    facts = {"target": built.target, "loaded": loaded, "rows": built.rows, "tests": tests, "failed": failed}
+    emit(facts, json, lambda: rows_table([{"mart": name, "rows": rows} for name, rows in built.rows.items()]))
+    if not json:
+        say(f"Rows loaded into {built.target}: {', '.join(f'{rows} {name}' for name, rows in loaded.items())}.")
+        say(f"Tests: {', '.join(f'{number} {status}' for status, number in tests.items())}.")
+        for line in failed:
+            say(f"[red]✗[/] {escape(line)}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _line(entry: DriftReport) -> dict[str, Any]:

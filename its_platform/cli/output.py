@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+PIPE_COLUMNS = 140
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 
 
@@ -31,7 +34,9 @@ def emit(data: object, json: bool = False, table: Callable[[], RenderableType] |
         return
     from rich.console import Console
 
-    Console().print(table() if table is not None else _default_table(plain(data)))
+    # A pipe or a file has no width of its own, and 80 columns would break names in two.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
+    Console(width=width).print(table() if table is not None else _default_table(plain(data)))
 
 
 def say(text: str) -> None:
@@ -39,6 +44,15 @@ def say(text: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, soft_wrap=True).print(text)
+
+
+def one_line(text: str) -> str:
+    """The text on one line that every terminal takes: line breaks, control characters and stray bytes as escapes.
+
+    File names may hold any of them, and a message names files.
+    """
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in readable)
 
 
 def rows_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None, title: str = "") -> Table:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table
+from its_platform.cli.output import JsonFlag, emit, rows_table, say
 from its_platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def status(json: JsonFlag = False) -> None:
     rows = release.status(_stores())
     columns = ["stage", "wished", "served", "since", "by", "why", "last_good", "in_the_way"]
     emit(rows, json, lambda: rows_table([row.as_dict() for row in rows], columns))
+    for row in rows:
+        if not json and row.served is not None:
+            say(f"Trace: its trace release:{row.stage}")
 
 
 @app.command()

@@ -65,10 +65,13 @@ class _Ground:
     seed: int
 
 
-def build_dataset(stores: Stores, request: DatasetRequest, progress: Progress = no_progress) -> DatasetVersion:
+def build_dataset(
+    stores: Stores, request: DatasetRequest, progress: Progress = no_progress, dagster_run: str | None = None
+) -> DatasetVersion:
     """Make the version that the request describes, or give the one that has the same content.
 
-    Raises `NoReviewedLabels` when nothing that was selected may teach or judge (with a window: nothing new of it),
+    dagster_run: id of the Dagster run that asks for it, kept with the version's row for the trace. Raises
+    `NoReviewedLabels` when nothing that was selected may teach or judge (with a window: nothing new of it),
     `TooFewBlocks` when train, val or golden would be empty, `NotFound` for an unknown `previous`.
     """
     with stores.database.lock("dataset"):
@@ -81,7 +84,7 @@ def build_dataset(stores: Stores, request: DatasetRequest, progress: Progress = 
         rows, left_out = assign(request, selection, ground, stores.settings)
         made = _with_golden(stores, request, rows, ground)
         progress("dataset", 3, 4, "committing")
-        result = _commit(stores, request, made, ground, left_out)
+        result = _commit(stores, request, made, ground, left_out, dagster_run)
         progress("dataset", 4, 4, f"{result.name}: {sum(result.counts.values())} frames")
         return result
 
@@ -186,6 +189,8 @@ def _share(
     shares: dict[str, dict[Split, float]] = {}
     given: dict[str, Split] = {}
     seen = ground.golden.seen if ground.golden else frozenset()
+    fresh = [row for row in candidates.values() if is_new[row["block"]] and is_judgeable[row["block"]]]
+    latest = _latest_blocks(fresh, settings.retraining.judge_share)
     for block, counted in conditions.items():
         condition = min(counted, key=lambda name: (-counted[name], name))
         if request.window is not None and not is_new[block]:
@@ -195,8 +200,25 @@ def _share(
             given[block] = fixed.get(block, "train")
         else:
             strata[block] = (cameras[block], condition)
-            shares[block] = _shares(settings, request.window is not None, (cameras[block], condition) in seen)
+            if request.window is not None and request.judge_blocks == "latest":
+                shares[block] = {"golden": 1.0} if block in latest else {"train": 1.0}
+            else:
+                shares[block] = _shares(settings, request.window is not None, (cameras[block], condition) in seen)
     return share_blocks(strata, shares, fixed, ground.seed) | given
+
+
+def _latest_blocks(rows: Iterable[Row], share: float) -> set[str]:
+    """The blocks at the end of the rows' capture times that hold at most this share of them, and at least one."""
+    times: dict[str, list[str]] = {}
+    for row in rows:
+        times.setdefault(row["block"], []).append(row["captured_at"])
+    wanted = share * sum(map(len, times.values()))
+    found: set[str] = set()
+    for block in sorted(times, key=lambda name: min(times[name]), reverse=True):
+        if found and sum(len(times[name]) for name in (*found, block)) > wanted + 0.5:
+            break
+        found.add(block)
+    return found
 
 
 def _shares(settings: Settings, is_window: bool, is_in_golden: bool) -> dict[Split, float]:
@@ -239,6 +261,7 @@ def _commit(
     made: tuple[list[Row], GoldenSet | None],
     ground: _Ground,
     left_out: Counter[str],
+    dagster_run: str | None,
 ) -> DatasetVersion:
     rows, golden = made
     figures = statistics(rows)
@@ -272,7 +295,8 @@ def _commit(
         boxes=figures["boxes"],
         golden=card["golden"],
         previous=request.previous,
-        request=described,
+        # Not in the card: a build that is taken over by another run has to give the same bytes.
+        request={**described, "dagster_run": dagster_run} if dagster_run else described,
         commit=commit,
     )
     with stores.database.session() as session:

@@ -53,17 +53,25 @@ def read_manifest(data: bytes) -> pd.DataFrame:
     """A manifest as a table: `captured_at` in UTC, `boxes` a list of dictionaries. Raises `BadInput`."""
     rows = read_rows(data)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["captured_at"] = pd.to_datetime(table["captured_at"], utc=True, format="ISO8601")
-    table["sequence"] = table["sequence"].astype("Int64")
-    table["golden_since"] = table["golden_since"].astype("Int64")
+    try:
+        table["captured_at"] = pd.to_datetime(table["captured_at"], utc=True, format="ISO8601")
+        table["sequence"] = table["sequence"].astype("Int64")
+        table["golden_since"] = table["golden_since"].astype("Int64")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadInput(f"The manifest cannot be read: {error}.", "Check the version out again.") from error
     return table
 
 
 def read_rows(data: bytes) -> list[dict[str, Any]]:
+    """A manifest's rows, each with every one of `COLUMNS`. Raises `BadInput`."""
     try:
-        return [json.loads(line) for line in data.splitlines()]
-    except ValueError as error:
+        # Not splitlines: a name may hold other characters that end a line.
+        rows = [json.loads(line) for line in data.split(b"\n") if line]
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"The manifest cannot be read: {error}.", "Check the version out again.") from error
+    if not all(isinstance(row, dict) and row.keys() >= set(COLUMNS) for row in rows):
+        raise BadInput("The manifest cannot be read: a line is no frame.", "Check the version out again.")
+    return rows
 
 
 def digest_of(manifest: bytes, classes: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from its_platform.errors import BadInput, PermanentError
 
@@ -23,6 +23,8 @@ class DatasetRequest:
     previous: version to extend: its frames keep their split, its settings of blocks stay in force.
     window: a drifted window (since, until). Only its frames are added to the previous version's, and `judge_share`
         of its blocks may only judge.
+    judge_blocks: with a window, which of its blocks judge: drawn at `random`, or the `latest`, so that a model is
+        judged on what came after all that it learnt of the window.
     sample: with a window, the frames that were drawn for review; empty takes each reviewed frame of the window.
     include_model_labels: frames whose only labels are a model's or unreviewed may teach (never judge).
     """
@@ -33,6 +35,7 @@ class DatasetRequest:
     until: datetime | None = None
     previous: str | None = None
     window: tuple[datetime, datetime] | None = None
+    judge_blocks: Literal["random", "latest"] = "random"
     sample: tuple[str, ...] = ()
     include_model_labels: bool = False
 

@@ -124,19 +124,31 @@ def keep_guard(
     """
     fixed = set(first)
     order = {"golden": 1, "test": 2, "val": 3, "train": 4}
-    ranked = sorted(
-        (place for place in places if place.frame_hash in wanted),
-        key=lambda p: (0 if p.frame_hash in fixed else order.get(wanted[p.frame_hash], 0), p.at, p.frame_hash),
-    )
+
+    def rank(place: Place) -> tuple[int, float, str]:
+        first_come = 0 if place.frame_hash in fixed else order.get(wanted[place.frame_hash], 0)
+        return first_come, place.at, place.frame_hash
+
     kept: set[str] = set()
-    taken: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for place in ranked:
-        split, guard = wanted[place.frame_hash], spacing.guard_s if place.is_timed else spacing.guard_frames
-        others = (times for name, times in taken[place.line].items() if name != split)
-        if place.frame_hash in fixed or not any(_is_near(times, place.at, guard) for times in others):
-            kept.add(place.frame_hash)
-            insort(taken[place.line][split], place.at)
+    # Line by line, which are never near each other: shorter sorts, and what is looked up lies close together.
+    for line in _by_line(place for place in places if place.frame_hash in wanted):
+        guard = spacing.guard_s if line[0].is_timed else spacing.guard_frames
+        taken: dict[str, list[float]] = defaultdict(list)
+        for place in sorted(line, key=rank):
+            split = wanted[place.frame_hash]
+            others = (times for name, times in taken.items() if name != split)
+            if place.frame_hash in fixed or not any(_is_near(times, place.at, guard) for times in others):
+                kept.add(place.frame_hash)
+                insort(taken[split], place.at)
     return kept
+
+
+def _by_line(places: Iterable[Place]) -> Iterable[list[Place]]:
+    """The places of each line, in the order in which they come."""
+    lines: dict[str, list[Place]] = defaultdict(list)
+    for place in places:
+        lines[place.line].append(place)
+    return lines.values()
 
 
 def _is_near(times: list[float], at: float, guard: float) -> bool:
@@ -147,12 +159,8 @@ def _is_near(times: list[float], at: float, guard: float) -> bool:
 
 def guard_breaches(places: Sequence[Place], splits: Mapping[str, str], spacing: Spacing) -> list[tuple[str, str]]:
     """Pairs of neighbours on a line that lie in different splits and within the guard gap."""
-    lines: dict[str, list[Place]] = defaultdict(list)
-    for place in places:
-        if place.frame_hash in splits:
-            lines[place.line].append(place)
     breaches = []
-    for line in lines.values():
+    for line in _by_line(place for place in places if place.frame_hash in splits):
         ordered = sorted(line, key=lambda place: place.at)
         for left, right in pairwise(ordered):
             guard = spacing.guard_s if left.is_timed else spacing.guard_frames

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from its_platform.dataset.versions import DatasetVersion, cache_folder, frame_bytes, publish
+from its_platform.errors import BadInput
 from its_platform.labels.formats import yolo_lines
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
@@ -32,11 +33,14 @@ def materialise_yolo(
     """Write the folder (home/cache by default) unless it is there; gives its path.
 
     Pictures are copies: a trainer that "repairs" a JPEG in place would otherwise change the stored frame. Raises
-    `NotFound` and `DatasetDamaged` for a frame that the object store lacks or holds differently.
+    `NotFound` and `DatasetDamaged` for a frame that the object store lacks or holds differently, and `BadInput` for a
+    folder that holds something else.
     """
     target = (folder or cache_folder(stores, wanted.digest).with_name(f"{wanted.digest}-yolo")).resolve()
-    if (target / "data.yaml").is_file() and (target / "digest").read_text("utf-8") == wanted.digest:
+    if (target / "digest").is_file() and (target / "digest").read_text("utf-8") == wanted.digest:
         return target
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise BadInput(f"{target} is there already and holds something else.", "Name a new or an empty folder.")
     rows = manifest[manifest["split"].isin(SPLITS)]
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from its_platform.errors import BadInput
-from its_platform.settings import Settings, load_settings
+from its_platform.settings import Settings
 from its_platform.telemetry import Progress, no_progress
-
-if TYPE_CHECKING:
-    from its_platform.demo.scales import Scale
 
 __all__ = ["run_demo"]
 
@@ -25,31 +21,32 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the loop, or go on with it, and write `home/demo/summary.json` and `report.html`.
 
-    Returns the summary. Raises `DemoFailed` when a step does not come to its end or a promise is not kept.
+    Returns the summary. Raises `PlayFailed` when a step does not come to its end or a promise is not kept.
     """
     from its_platform.demo import run, summary
     from its_platform.demo.report import write_report
     from its_platform.demo.scales import SCALES
+    from its_platform.loop.play import PlayFailed, first_release, settle, wait_for_release
     from its_platform.stack import start_stack
     from its_platform.stores import open_stores
 
     if scale_name not in SCALES:
         raise BadInput(f"There is no scale {scale_name!r}.", f"Take one of {', '.join(SCALES)}.")
     scale = SCALES[scale_name]
-    settings = _settle(settings, scale)
-    demo = run.Demo(settings, scale, open_stores(settings), progress, on_step)
+    settings = settle(settings, f"its demo --scale {scale.name}", scale.settings)
+    demo = run.Demo(settings, open_stores(settings), settings.home / "demo", progress, on_step, scale=scale)
     done: dict[str, Any] = {}
 
     demo.step("services", lambda: done.update(parts=start_stack(settings, progress=progress)))
     demo.step("cameras", lambda: run.add_cameras(demo))
     demo.step("day frames", lambda: run.wait_for_frames(demo, "first dataset"))
-    demo.step("first model", lambda: done.update(first=run.first_release(demo)))
+    demo.step("first model", lambda: done.update(first=first_release(demo)))
     first = done["first"]
     for purpose in ("live day", "nightfall", "live night"):
-        demo.step(purpose, lambda p=purpose: done.update({p: run.feed_live(demo, p, first.version)}))  # type: ignore[misc]
-    demo.step("retraining", lambda: done.update(second=run.wait_for_release(demo, newer_than=first.version)))
+        demo.step(purpose, lambda p=purpose: done.update({p: run.feed_live(demo, p)}))  # type: ignore[misc]
+    demo.step("retraining", lambda: done.update(second=wait_for_release(demo, newer_than=first.version)))
     purpose = "live night again"
-    demo.step(purpose, lambda: done.update({purpose: run.feed_live(demo, purpose, done["second"].version)}))
+    demo.step(purpose, lambda: done.update({purpose: run.feed_live(demo, purpose)}))
     facts: dict[str, Any] = {}
     reports = {p: done[p] for p in ("live day", "nightfall", "live night", "live night again")}
     demo.step("scores", lambda: facts.update(summary.summarise(demo, first, done["second"], reports)))
@@ -60,23 +57,5 @@ def run_demo(
     path = settings.home / "demo" / "summary.json"
     path.write_text(json.dumps(facts, indent=2, default=str), "utf-8")
     if wrong:
-        raise run.DemoFailed(f"The loop closed, but {'; and '.join(wrong)}.", f"The figures are in {path}.")
+        raise PlayFailed(f"The loop closed, but {'; and '.join(wrong)}.", f"The figures are in {path}.")
     return facts
-
-
-def _settle(settings: Settings, scale: Scale) -> Settings:
-    """Write the scale's settings where every process of the stack reads them, and read them back."""
-    import yaml
-
-    path = settings.home / "settings.yaml"
-    wanted = {"home": str(settings.home.absolute()), "demo_scale": scale.name, **scale.settings}
-    if path.exists() and (yaml.safe_load(path.read_text("utf-8")) or {}).get("demo_scale") != scale.name:
-        raise BadInput(
-            f"{path} was not written by the {scale.name} demo, and is not overwritten.",
-            "Give the demo a home folder of its own: ITS_HOME=.its-demo its demo.",
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(f"{path}.part")
-    partial.write_text(yaml.safe_dump(wanted, sort_keys=False), "utf-8")
-    partial.replace(path)
-    return load_settings()

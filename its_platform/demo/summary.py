@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from its_platform.demo.dagster_page import runs_of
-from its_platform.demo.run import Demo, DemoFailed
+from its_platform.demo.run import Demo
+from its_platform.loop.dagster_page import runs_of
+from its_platform.loop.play import PlayFailed, duplicates
 
 if TYPE_CHECKING:
     from its_platform.monitoring.reports import DriftReport
@@ -23,11 +24,11 @@ def summarise(demo: Demo, first: Release, second: Release, reports: dict[str, Dr
     versions = list_versions(demo.stores)
     newest = latest(demo.stores)
     if newest is None:
-        raise DemoFailed("There is no dataset version after the demo.", "`its dataset list` shows those that exist.")
+        raise PlayFailed("There is no dataset version after the demo.", "`its dataset list` shows those that exist.")
     before, after = reports["nightfall"], reports["live night again"]
     for name, report in reports.items():
         if report.score is None:
-            raise DemoFailed(
+            raise PlayFailed(
                 f"The window of the {name} could not be judged: {report.reason}", "See `its monitor list`."
             )
     retraining = [run for run in runs_of(demo.settings, "learn") if run.tags.get("its/trigger") == "retrain"]
@@ -65,7 +66,7 @@ def summarise(demo: Demo, first: Release, second: Release, reports: dict[str, Dr
         "retrain_run_id": retraining[-1].run_id if retraining else None,
         "served_versions": asyncio.run(_served(demo)),
         "golden": newest.golden,
-        "duplicates": duplicates(demo),
+        "duplicates": duplicates(demo.stores),
         "stages": [{"name": name, "s": round(seconds, 2)} for name, seconds in demo.seconds.items()],
         "seconds": round(sum(demo.seconds.values()), 1),
     }
@@ -100,22 +101,6 @@ async def _served(demo: Demo) -> dict[str, int | None]:
 
     async with DetectorClient(demo.settings) as client:
         return {stage: await client.served_version(stage) for stage in ("staging", "production")}
-
-
-def duplicates(demo: Demo) -> dict[str, int]:
-    """How many keys are there twice, by table. The loop is right only when each is zero."""
-    from its_platform.frames.index import FrameIndex
-    from its_platform.monitoring.predictions import query
-    from its_platform.stores.registry import Registry
-
-    frames = FrameIndex(demo.stores).query(columns=["camera_id", "captured_at"])
-    live = query(demo.stores, purpose="live", columns=["camera_id", "at"])
-    datasets = [m.dataset_version for m in Registry(demo.settings).list()]
-    return {
-        "frames": int(frames.duplicated(["camera_id", "captured_at"]).sum()),
-        "predictions": int(live.duplicated(["camera_id", "at"]).sum()),
-        "models": len(datasets) - len(set(datasets)),
-    }
 
 
 def check(demo: Demo, summary: dict[str, Any]) -> list[str]:

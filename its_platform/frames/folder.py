@@ -8,6 +8,7 @@ cameras. Pictures that cannot be read are told in `problems` and left out.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -44,8 +45,24 @@ def image_names(folder: Path) -> list[str]:
     except OSError as error:
         raise NotFound(f"{folder}: {error.strerror}.", "Check the camera's source.") from error
     if not names:
-        raise BadInput(f"{folder}: there is no image in it.", "Each folder of images is a camera of its own.")
+        raise BadInput(f"{folder}: there is no image in it.", _below(folder))
     return sorted(names, key=natural_key)
+
+
+def _below(folder: Path) -> str:
+    """A hint that names the folders just below which hold images."""
+    found = [
+        entry.name
+        for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+        if entry.is_dir()
+        and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in itertools.islice(os.listdir(entry.path), 1000))
+    ]
+    if not found:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        return f"Images end in {known}; each folder of images is a camera of its own."
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    shown = ", ".join(map(readable, found[:3]))
+    return f"There are some below, in {shown}{more}: each such folder is a camera of its own."
 
 
 def time_in_name(address: Address, name: str) -> datetime | None:
@@ -75,15 +92,18 @@ def time_in_name(address: Address, name: str) -> datetime | None:
 
 def _load(folder: Path, name: str) -> bytes:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadInput(f"{readable(name)}: the link leads out of the folder.")
     try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BadInput(f"{readable(name)}: the link leads out of the folder.")
         checked_file(path)
         if path.stat().st_size > MAXIMUM_BYTES:
             raise BadInput(f"{readable(name)}: the file is larger than a picture.")
         return path.read_bytes()
     except OSError as error:
         raise BadInput(f"{readable(name)}: {error.strerror}.") from error
+    except RuntimeError as error:
+        # What pathlib calls links in a circle.
+        raise BadInput(f"{readable(name)}: the links lead in a circle.") from error
     except NotFound as error:
         raise BadInput(f"{readable(name)}: the link leads nowhere.") from error
 
@@ -137,7 +157,7 @@ def read_folder(
         )
     if not seen:
         why = problems[0] if problems else "it is empty."
-        raise BadInput(f"{address.location}: not one image can be used: {why}")
+        raise BadInput(f"{address.location}: not one image can be used: {why}", "Mend them, or name another folder.")
 
 
 def folder_token(folder: Path) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from its_platform.errors import BadInput, NotFound, PermanentError, TransientError
+from its_platform.stores.objects import no_room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +105,7 @@ class FrameIndex:
     def add(self, rows: Sequence[FrameRow]) -> int:
         """Add the rows that are not there yet, all in one commit or none; how many were added.
 
-        Raises `IndexUnreadable`, `IndexBusy`, and `BadInput` for a time without a zone.
+        Raises `IndexUnreadable`, `IndexBusy`, `StorageFull`, and `BadInput` for a time without a zone.
         """
         if not rows:
             return 0
@@ -152,6 +153,11 @@ class FrameIndex:
         if len(hashes) > 1:
             raise BadInput(f"{len(hashes)} frames begin with {start_of_hash!r}.", "Give more of the hash.")
         return rows[0]
+
+    def beginning(self, start_of_hash: str) -> list[str]:
+        """The hashes that begin so, each once, in order."""
+        table = self._read(["frame_hash"], chosen=pc.starts_with(ds.field("frame_hash"), start_of_hash))
+        return sorted(set(table["frame_hash"].to_pylist()))
 
     def summary(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
         """Counts, times and mean figures by camera, light and weather."""
@@ -235,6 +241,8 @@ class FrameIndex:
     ) -> pa.Table:
         from deltalake.exceptions import DeltaError
 
+        if since is not None and until is not None and since > until:
+            raise BadInput("The time that was asked for ends before it begins.", "Swap since and until.")
         during, days = _during(since, until), _days(since, until)
         table = self._open()
         if table is None:
@@ -274,7 +282,7 @@ class FrameIndex:
         except CommitFailedError as error:
             raise CommitConflict(str(error)) from error
         except (DeltaError, OSError) as error:
-            raise self._unreadable(error) from error
+            raise no_room(self.path, error) or self._unreadable(error) from error
         return int(metrics["num_target_rows_inserted"])
 
     def _unreadable(self, error: BaseException) -> IndexUnreadable:

@@ -22,7 +22,7 @@ from its_platform.frames.frame import Frame
 from its_platform.frames.images import Image, content_hash, decode, encode
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.frames.quality import Signature, measure_with
-from its_platform.frames.sources import available_until, read_frames
+from its_platform.frames.sources import available_until, expected_frames, is_live, read_frames
 from its_platform.telemetry import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -93,10 +93,16 @@ def ingest(
         since = datetime.fromisoformat(mark)
     keeper = _Keeper(stores, camera, since)
     task, seen = f"ingest {camera_id}", 0
+    total = expected_frames(camera, stores.settings) if is_whole else None
     try:
         for seen, frame in enumerate(read_frames(camera, stores.settings, since, until, problems), 1):
             keeper.take(frame)
-            progress(task, seen, None, f"{keeper.kept_now} new")
+            progress(task, seen, None if total is None else max(total, seen), f"{keeper.kept_now} new")
+    except KeyboardInterrupt:
+        if not is_live(camera):
+            raise
+        # The usual end of a stream that was asked for without one.
+        problems.append("stopped by hand.")
     finally:
         # What was read before an error or an interruption is whole and stays.
         keeper.close()

@@ -6,8 +6,8 @@ Enters: RGB pictures, boxes, captions. Leaves: RGB pictures or PNG bytes, for me
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ from its_platform.errors import BadInput
 from its_platform.frames.images import Image
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from its_platform.stores import Stores
 
 LabelledBox = tuple[float, float, float, float, str]
@@ -106,6 +108,51 @@ def latest_frames_sheet(stores: Stores, cameras: Sequence[str], most: int = 12) 
         for row in latest.itertuples()
     ]
     return contact_sheet(cells, columns=3) if cells else None
+
+
+def frames_sheet(
+    stores: Stores, frames: pd.DataFrame, count: int = 12, boxes: Mapping[str, Sequence[LabelledBox]] | None = None
+) -> tuple[bytes, int]:
+    """A sheet of `count` of these frames, spread evenly over each camera's footage, and how many it holds.
+
+    frames: rows of the index. boxes: what is drawn on a frame, by its hash, in pixels of the stored frame.
+    """
+    from its_platform.frames.ingest import load_image
+
+    shown = spread_over_cameras(frames, count)
+    cells: list[tuple[Image, str, Sequence[LabelledBox]]] = [
+        (
+            load_image(stores, row.object_key),
+            f"{row.camera_id} {_moment(row)} {row.light}",
+            (boxes or {}).get(str(row.frame_hash), ()),
+        )
+        for row in shown.itertuples()
+    ]
+    return contact_sheet(cells), len(cells)
+
+
+def spread_over_cameras(frames: pd.DataFrame, count: int) -> pd.DataFrame:
+    """At most `count` rows, by camera and time: each camera's share, evenly from its first frame to its last.
+
+    What a camera with few frames leaves over goes to the others.
+    """
+    ordered = frames.sort_values(["camera_id", "captured_at"])
+    groups = sorted((group for _, group in ordered.groupby("camera_id")), key=len)
+    picked, left = [], count
+    for number, group in enumerate(groups):
+        share = min(len(group), left // (len(groups) - number))
+        places = np.linspace(0, len(group) - 1, share).round().astype(int)
+        picked.append(group.iloc[places])
+        left -= share
+    import pandas
+
+    return pandas.concat(picked).sort_values(["camera_id", "captured_at"]) if picked else ordered
+
+
+def _moment(row: Any) -> str:
+    import pandas
+
+    return f"#{row.sequence}" if not pandas.isna(row.sequence) else f"{row.captured_at:%d %b %H:%M:%S}"
 
 
 def _cell(image: Image, caption: str, boxes: Sequence[LabelledBox], width: int) -> Image:

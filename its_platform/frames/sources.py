@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from its_platform.cameras import Camera
 from its_platform.errors import BadInput
 from its_platform.frames.frame import Frame
 from its_platform.frames.images import decode, encode
 from its_platform.settings import Settings
+
+# How long a live camera is watched where it is one of many and nobody said how long.
+WATCH_S = 60.0
 
 
 def read_frames(
@@ -36,6 +39,8 @@ def read_frames(
     for moment in (since, until):
         if moment is not None and moment.tzinfo is None:
             raise BadInput("A time without a zone cannot be asked for.", "Give it as UTC.")
+    if since is not None and until is not None and since > until:
+        raise BadInput("The time that was asked for ends before it begins.", "Swap since and until.")
     problems = problems if problems is not None else []
     for frame in _open(camera, settings, since, until, problems):
         if as_stored and frame.jpeg is None:
@@ -60,11 +65,39 @@ def _open(
         case "rtsp":
             from its_platform.frames.stream import read_stream
 
-            return read_stream(camera, address, until)
+            return read_stream(camera, address, until, problems)
         case "sim":
             from its_platform.frames.simulated import read_simulated
 
             return read_simulated(camera, address, settings, since, until)
+
+
+def is_live(camera: Camera) -> bool:
+    """Whether its footage has no end of its own."""
+    return camera.address.kind == "rtsp"
+
+
+def watched_until(camera: Camera, until: datetime | None, seconds: float | None = WATCH_S) -> datetime | None:
+    """Where reading ends: at `until`, and without one for a live camera in so many seconds; never with None."""
+    if until is not None or seconds is None or not is_live(camera):
+        return until
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def expected_frames(camera: Camera, settings: Settings) -> int | None:
+    """About how many frames a whole reading delivers, for a progress bar; None where nobody knows."""
+    address = camera.address
+    match address.kind:
+        case "file":
+            from its_platform.frames.video import expected_count
+
+            return expected_count(camera, address)
+        case "folder":
+            from its_platform.frames.folder import image_names
+
+            return len(image_names(address.path))
+        case _:
+            return None
 
 
 def available_until(camera: Camera, settings: Settings) -> datetime | str | None:

@@ -8,10 +8,11 @@ Live streams are read by `frames.stream`.
 from __future__ import annotations
 
 import stat
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def checked_file(path: Path) -> Path:
     if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{path} is not a file.", "Use folder:// for a folder of images.")
     if status.st_size == 0:
-        raise BadInput(f"{path}: the file is empty.")
+        raise BadInput(f"{path}: the file is empty.", "Copy it anew.")
     return path
 
 
@@ -70,10 +71,13 @@ def _open(path: Path) -> tuple[Any, Any]:
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
-        raise BadInput(f"{path}: not a video that can be read ({_reason(error)}).") from error
+        raise BadInput(
+            f"{path}: not a video that can be read ({_reason(error)}).",
+            "Give a video or a folder of images; an archive has to be unpacked first.",
+        ) from error
     if not container.streams.video:
         container.close()
-        raise BadInput(f"{path}: there is no picture stream in it.")
+        raise BadInput(f"{path}: there is no picture stream in it.", "Give a video.")
     stream = container.streams.video[0]
     try:
         check_size(stream.codec_context.width, stream.codec_context.height, str(path))
@@ -88,9 +92,14 @@ def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).split("\n")[0].rstrip(".")
 
 
-def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[Any]:
-    """Each frame that can be decoded, in order of showing; what went wrong is appended to `found`."""
+def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[tuple[Any, int | None]]:
+    """Each frame that can be decoded, in order of showing, with its time in the stream's ticks where there is one.
+
+    AVI has a place in the file for each frame and no time of showing. What FFmpeg makes of that is wrong by up to two
+    frames where frames are stored in another order than shown, so there the nth frame shown has the nth place.
+    """
     broken = 0
+    places: deque[int | None] | None = deque() if container.format.name == "avi" else None
     packets = container.demux(stream)
     while True:
         try:
@@ -100,9 +109,13 @@ def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[Any]:
         except av.error.FFmpegError as error:
             found.append(f"reading stopped ({_reason(error)})")
             return
+        if places is not None and packet.size:
+            places.append(packet.dts)
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
+            if places:
+                places.pop()
             broken += 1
             if broken == 1:
                 found.append(f"packets that cannot be decoded ({_reason(error)})")
@@ -110,8 +123,24 @@ def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[Any]:
                 return
             continue
         for frame in frames:
+            at = (places.popleft() if places else None) if places is not None else frame.pts
             if not frame.is_corrupt:
-                yield frame
+                yield frame, at
+
+
+def expected_count(camera: Camera, address: Address) -> int | None:
+    """About how many frames the file gives by what it says of itself; None where it says nothing.
+
+    Raises `NotFound`, `BadInput`.
+    """
+    container, stream = _open(checked_file(address.path))
+    with closing(container):
+        if not container.duration:
+            return None
+        duration_s = float(container.duration / av.time_base)
+        if camera.sample_interval_s > 0:
+            return max(1, ceil((duration_s - TIME_SLACK_S) / camera.sample_interval_s))
+        return stream.frames or round(duration_s * float(stream.average_rate or stream.guessed_rate or 25))
 
 
 def read_video(
@@ -143,10 +172,11 @@ def read_video(
                 container.seek(0)
         found: list[str] = []
         decoded, at_s, point = 0, -1.0 / rate, -1
-        for picture in _decode(container, stream, found):
+        for picture, ticks in _decode(container, stream, found):
             decoded += 1
-            known = picture.pts is not None and picture.time_base
-            seconds = float((picture.pts - first) * picture.time_base) if known else at_s + 1.0 / rate
+            seconds = at_s + 1.0 / rate
+            if ticks is not None and stream.time_base:
+                seconds = float((ticks - first) * stream.time_base)
             at_s = max(seconds, 0.0) if seconds > at_s else at_s + 1.0 / rate
             if camera.sample_interval_s > 0:
                 here = floor((at_s + TIME_SLACK_S) / camera.sample_interval_s)
@@ -171,7 +201,9 @@ def read_video(
             )
         if decoded == 0:
             why = found[0] if found else "it holds none"
-            raise BadInput(f"{path}: no frame can be decoded: {why}.")
-        if duration_s and at_s + 1.0 / rate < duration_s - max(1.0, 0.02 * duration_s):
+            raise BadInput(f"{path}: no frame can be decoded: {why}.", "Copy it anew, or mend it with ffmpeg.")
+        # Matroska counts its length from zero, also where its first picture comes later.
+        end_s = at_s + 1.0 / rate + max(0.0, float(first * stream.time_base) if stream.time_base else 0.0)
+        if duration_s and end_s < duration_s - max(1.0, 0.02 * duration_s):
             found.append(f"the video ends at {at_s:.1f} s of {duration_s:.1f} s")
         problems.extend(f"{path.name}: {what}." for what in found)

@@ -7,19 +7,21 @@ does not belong here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from its_platform.detections import Detections
+from its_platform.errors import BadInput
 from its_platform.frames import load_image
-from its_platform.labels.labelling import Box, FrameLabels, LabelResult, rename_classes
+from its_platform.labels.labelling import Box, FrameLabels, LabelResult, check_class_names, rename_classes
 from its_platform.labels.store import add_labels
 from its_platform.offline import prepare_ultralytics
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
+from its_platform.weights import check_weights
 
 Image = npt.NDArray[np.uint8]
 Detect = Callable[[Sequence[Image]], Sequence[Detections]]
@@ -42,6 +44,7 @@ def auto_label(
     class names by id; `source` names it (a digest of the weights). `mapping` (old name → ours) keeps the classes that
     it names and drops the detector's others; without one all are kept.
     """
+    check_class_names(mapping or (), classes)
     made: list[FrameLabels] = []
     for start in range(0, len(frame_hashes), batch):
         hashes = frame_hashes[start : start + batch]
@@ -66,17 +69,29 @@ def _labels(frame_hash: str, image: Image, found: Detections, classes: tuple[str
 
 
 def _mapped(entry: FrameLabels, mapping: Mapping[str, str]) -> FrameLabels:
-    boxes = tuple(box for box in entry.boxes if box.class_name in mapping)
-    classes = tuple(name for name in entry.classes if name in mapping)
-    return rename_classes(replace(entry, boxes=boxes, classes=classes), dict(mapping))
+    return rename_classes(entry, mapping, {name for name in entry.classes if name not in mapping})
 
 
 def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[str, ...]]:
-    """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU."""
+    """A `Detect` from Ultralytics weights (`.pt` or `.onnx`) and its class names, on the CPU or a GPU.
+
+    Raises `BadInput` for weights that cannot be used, or not at this `size`, and for an ONNX file that does not say its
+    classes: Ultralytics would make some up.
+    """
+    path = Path(weights)
+    check_weights(path, (".pt", ".onnx"))
+    if path.suffix.lower() == ".onnx":
+        _check_onnx(path, size)
     prepare_ultralytics()
     from ultralytics import YOLO
 
-    model: Any = YOLO(str(weights), task="detect")
+    try:
+        model: Any = YOLO(str(path), task="detect")
+        names = model.names
+    except (KeyError, EOFError, RuntimeError, AttributeError, ModuleNotFoundError, TypeError) as error:
+        raise BadInput(f"{path} is not a checkpoint of the Ultralytics family.", "Give a detector's .pt.") from error
+    if model.task != "detect":
+        raise BadInput(f"{path} does a task other than detection: {model.task}.", "Give a detector's .pt.")
 
     def detect(images: Sequence[Image]) -> list[Detections]:
         # Ultralytics reads an array as BGR.
@@ -93,5 +108,33 @@ def ultralytics_detector(weights: Any, size: int = 640) -> tuple[Detect, tuple[s
             )
         return found
 
-    names = model.names
     return detect, tuple(names[index] for index in sorted(names))
+
+
+def _check_onnx(path: Path, size: int) -> None:
+    """Raise `BadInput` unless the graph takes one RGB picture, not in whole numbers, and answers with rows of boxes."""
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented, RuntimeError) as error:
+        raise BadInput(f"{path} is not an ONNX file that can be run.", "Export it again.") from error
+    pictures, answers = session.get_inputs(), session.get_outputs()
+    shape = pictures[0].shape if pictures else []
+    is_detector = len(pictures) == len(answers) == 1 and len(shape) == 4 and shape[1] == 3
+    if not is_detector or len(answers[0].shape) != 3 or pictures[0].type not in ("tensor(float)", "tensor(float16)"):
+        raise BadInput(
+            f"{path} is not a detector that Ultralytics exported.", "Export one with `yolo export format=onnx`."
+        )
+    fixed = {side for side in shape[2:] if isinstance(side, int)}
+    if fixed and fixed != {size}:
+        sides = " x ".join(map(str, shape[2:]))
+        raise BadInput(f"{path} works at {sides} pixels alone, not at {size}.", f"Pass --size {max(fixed)}.")
+    said = session.get_modelmeta().custom_metadata_map
+    if "names" not in said or said.get("task", "detect") != "detect":
+        raise BadInput(
+            f"{path} does not say which classes it detects.", "Take a .pt, or an .onnx that Ultralytics exported."
+        )

@@ -19,8 +19,20 @@ import pandas as pd
 import yaml
 
 from its_platform.errors import BadInput
+from its_platform.labels.files import (
+    LARGEST_CLASS_LIST,
+    LARGEST_COCO,
+    LARGEST_LABELS,
+    by_id,
+    check_classes,
+    check_target,
+    checked_folder,
+    class_list,
+    read_text,
+)
 from its_platform.labels.labelling import Box, FrameLabels, Origin, Refusal, Review, box_faults
-from its_platform.labels.matching import FrameKey, FrameLookup, names_of, pictures_by_stem, stem_of
+from its_platform.labels.masks import box_of
+from its_platform.labels.matching import FrameKey, FrameLookup, Pictures, label_files, names_of, stem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +45,17 @@ class ReadLabels:
 
 def yolo_classes(folder: Path) -> tuple[str, ...]:
     """Class names from the nearest `data.yaml` in the folder or its parent. Raises `BadInput` without one."""
+    checked_folder(folder)
     for place in (folder / "data.yaml", folder / "data.yml", folder.parent / "data.yaml", folder / "classes.txt"):
         if not place.is_file():
             continue
         if place.suffix == ".txt":
-            return tuple(line.strip() for line in place.read_text("utf-8").splitlines() if line.strip())
-        names = (yaml.safe_load(place.read_text("utf-8")) or {}).get("names")
-        if isinstance(names, Mapping):
-            return tuple(str(names[key]) for key in sorted(names))
-        if isinstance(names, list):
-            return tuple(map(str, names))
+            lines = read_text(place, LARGEST_CLASS_LIST).splitlines()
+            names = tuple(line.strip() for line in lines if line.strip())
+        else:
+            names = class_list(place)
+        if names:
+            return names
     raise BadInput(f"{folder} has no data.yaml with class names.", "Name the classes in order with --classes.")
 
 
@@ -53,24 +66,30 @@ def read_yolo(
     origin: Origin = "imported",
     review: Review = "reviewed",
 ) -> ReadLabels:
-    """Read `labels/**/*.txt` (or `*.txt` of the folder itself); a picture without a file stays unlabelled.
+    """Read every `labels/*.txt`, also `train/labels` and `valid/labels`; a picture without a file stays unlabelled.
 
     Lines are `class cx cy width height [confidence]` in shares of the picture; a polygon becomes its bounding
     box. Raises `BadInput` where the folder holds no label file at all.
     """
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = [path for path in sorted(root.rglob("*.txt")) if path.name != "classes.txt"]
+    checked_folder(folder)
+    check_classes(classes)
+    files = label_files(folder)
     if not files:
         raise BadInput(f"{folder} holds no YOLO label files.", "It needs labels/*.txt beside images/.")
-    pictures, lookup = pictures_by_stem(folder), FrameLookup(frames)
+    pictures, lookup = Pictures(folder.parent if folder.name == "labels" else folder), FrameLookup(frames)
     labels: list[FrameLabels] = []
     refused: list[Refusal] = []
     for path in files:
-        key = lookup.find(path.stem, pictures.get(path.stem))
+        key = lookup.find(path.stem, pictures.beside(path))
         if isinstance(key, str):
             refused.append(Refusal(path.name, None, key))
             continue
-        boxes, faults = _yolo_boxes(path, tuple(classes), key, origin, review)
+        try:
+            text = read_text(path, LARGEST_LABELS, folder)
+        except BadInput as error:
+            refused.append(Refusal(path.name, None, error.message))
+            continue
+        boxes, faults = _yolo_boxes(path, text, tuple(classes), key, origin, review)
         entry = FrameLabels(key.frame_hash, tuple(boxes.values()), tuple(classes), source=path.name, review=review)
         if faults:
             refused.extend(_with_values(faults, path.name, boxes, entry, key))
@@ -80,11 +99,11 @@ def read_yolo(
 
 
 def _yolo_boxes(
-    path: Path, classes: tuple[str, ...], key: FrameKey, origin: Origin, review: Review
+    path: Path, text: str, classes: tuple[str, ...], key: FrameKey, origin: Origin, review: Review
 ) -> tuple[dict[int, Box], list[Refusal]]:
     boxes: dict[int, Box] = {}
     faults: list[Refusal] = []
-    lines = [line.split() for line in path.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     for number, parts in enumerate(lines):
         try:
             values = [float(part) for part in parts]
@@ -141,6 +160,7 @@ def write_yolo(folder: Path, labels: Iterable[FrameLabels], classes: Sequence[st
     """Write `labels/<stem>.txt` for each labelling and a `data.yaml`; returns the number of files."""
     entries = list(labels)
     sizes, names = _sizes(frames), names_of(frames, [entry.frame_hash for entry in entries])
+    check_target(folder, is_folder=True)
     (folder / "labels").mkdir(parents=True, exist_ok=True)
     for entry in entries:
         text = yolo_lines(entry.boxes, classes, *sizes[entry.frame_hash])
@@ -150,48 +170,82 @@ def write_yolo(folder: Path, labels: Iterable[FrameLabels], classes: Sequence[st
     return len(entries)
 
 
-def read_coco(path: Path, frames: pd.DataFrame, origin: Origin = "imported", review: Review = "reviewed") -> ReadLabels:
+def read_coco(
+    path: Path,
+    frames: pd.DataFrame,
+    origin: Origin = "imported",
+    review: Review = "reviewed",
+    images_in: Path | None = None,
+) -> ReadLabels:
     """Read a COCO detection file; each listed image is a labelling, without annotations an empty one.
 
-    Boxes are scaled where the file states another picture size than the stored frame's. Raises `BadInput` for
-    a file that is not COCO.
+    `images_in`: where its pictures lie, else the file's folder, or the one above where that is `annotations`. Boxes are
+    scaled where the file states another picture size than the stored frame's; a segmentation without a box (polygons,
+    run lengths) gives its bounding box. Raises `BadInput` for a file that is not COCO.
     """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        images, annotations = content["images"], content["annotations"]
-        classes = {category["id"]: str(category["name"]) for category in content["categories"]}
-        stated = {image["id"]: str(image["file_name"]) for image in images}
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist.", "Name a COCO JSON file.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{path} is no COCO detection file ({error}).", "It needs images, annotations and categories."
-        ) from error
-    lookup = FrameLookup(frames)
+    coco = _coco_content(path)
+    stated, classes = coco.files, coco.classes
+    around = path.parent.parent if path.parent.name == "annotations" else path.parent
+    pictures, lookup = Pictures(images_in or around), FrameLookup(frames)
     by_image: dict[Any, list[dict[str, Any]]] = {image: [] for image in stated}
     refused: list[Refusal] = []
-    for annotation in annotations:
+    for annotation in coco.annotations:
         image_id = annotation.get("image_id")
         if image_id in by_image:
             by_image[image_id].append(annotation)
         else:
             refused.append(Refusal(f"image {image_id}", None, "an annotation names an image that is not listed"))
     labels: list[FrameLabels] = []
-    for image in images:
+    for image in coco.images:
         name = stated[image["id"]]
-        beside = path.parent / name
-        key = lookup.find(stem_of(name), beside if beside.is_file() else None)
+        key = lookup.find(stem_of(name), pictures.named(name))
         if isinstance(key, str):
             refused.append(Refusal(name, None, key))
             continue
         boxes, faults = _coco_boxes(image, by_image[image["id"]], classes, key, origin, review)
-        names = tuple(classes[number] for number in sorted(classes))
-        entry = FrameLabels(key.frame_hash, tuple(boxes.values()), names, source=path.name, review=review)
+        entry = FrameLabels(key.frame_hash, tuple(boxes.values()), coco.names, source=path.name, review=review)
         if faults:
             refused.extend(_with_values(faults, name, boxes, entry, key))
         else:
             labels.append(entry)
     return ReadLabels(tuple(labels), tuple(refused))
+
+
+@dataclass(frozen=True, slots=True)
+class _Coco:
+    """A COCO file's entries; its file names and class names by id, and the class names in order of it."""
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    files: dict[Any, str]
+    classes: dict[Any, str]
+    names: tuple[str, ...]
+
+
+def _coco_content(path: Path) -> _Coco:
+    """What is in a COCO file. Raises `BadInput`."""
+    hint = "It needs images, annotations and categories."
+    try:
+        text = read_text(path, LARGEST_COCO)
+    except BadInput as error:
+        told = f"{path} {error.message}."
+        if "UTF-8" in told:
+            told = f"{path} is no COCO detection file: it is not text."
+        raise BadInput(told, "Name a COCO JSON file; an archive has to be unpacked first.") from error
+    try:
+        content = json.loads(text)
+        images, annotations, categories = (
+            [dict(entry) for entry in content[name]] for name in ("images", "annotations", "categories")
+        )
+        files = by_id(images, "file_name", "image")
+        classes = by_id(categories, "name", "category")
+        names = tuple(classes[number] for number in sorted(classes))
+        for annotation in annotations:
+            hash((annotation.get("image_id"), annotation.get("category_id")))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        told = str(error).split("\n")[0][:80]
+        raise BadInput(f"{path} is no COCO detection file ({told}).", hint) from error
+    return _Coco(images, annotations, files, classes, names)
 
 
 def _coco_boxes(
@@ -204,10 +258,12 @@ def _coco_boxes(
 ) -> tuple[dict[int, Box], list[Refusal]]:
     boxes: dict[int, Box] = {}
     faults: list[Refusal] = []
-    across = key.width / (image.get("width") or key.width)
-    down = key.height / (image.get("height") or key.height)
+    name = str(image["file_name"])
+    width_px, height_px = image.get("width") or key.width, image.get("height") or key.height
+    if not all(isinstance(side, int | float) and 0 < side < math.inf for side in (width_px, height_px)):
+        return boxes, [Refusal(name, None, "its width and height are not those of a picture")]
+    across, down = key.width / width_px, key.height / height_px
     for number, annotation in enumerate(annotations):
-        name = str(image["file_name"])
         if annotation.get("category_id") not in classes:
             faults.append(Refusal(name, number, f"category {annotation.get('category_id')} is not listed"))
             continue
@@ -215,13 +271,16 @@ def _coco_boxes(
             faults.append(Refusal(name, number, "a crowd region is no single object"))
             continue
         try:
-            x, y, width, height = (float(value) for value in annotation["bbox"])
-        except (KeyError, TypeError, ValueError):
-            faults.append(Refusal(name, number, "bbox is not four numbers"))
+            x, y, width, height = box_of(annotation)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+            faults.append(Refusal(name, number, "bbox is not four numbers, and there is no segmentation to frame"))
             continue
         corners = (x * across, y * down, (x + width) * across, (y + height) * down)
-        score = float(annotation.get("score", 1.0))
-        boxes[number] = Box(classes[annotation["category_id"]], *corners, origin, review, score)
+        score = annotation.get("score", 1.0)
+        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            faults.append(Refusal(name, number, "score is not a number from 0 to 1"))
+            continue
+        boxes[number] = Box(classes[annotation["category_id"]], *corners, origin, review, float(score))
     return boxes, faults
 
 
@@ -251,6 +310,7 @@ def write_coco(path: Path, labels: Iterable[FrameLabels], classes: Sequence[str]
                 }
             )
     categories = [{"id": index, "name": name} for name, index in number.items()]
+    check_target(path, is_folder=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"images": images, "annotations": annotations, "categories": categories}
     path.write_text(json.dumps(content), "utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -95,11 +95,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What became of labellings that were handed in, counted in frames."""
+    """What became of labellings that were handed in, counted in frames; `boxes` by class, added or unchanged."""
 
     added: int
     unchanged: int = 0
     refused: tuple[Refusal, ...] = ()
+    boxes: dict[str, int] = field(default_factory=dict)
 
     def with_refusals(self, earlier: Iterable[Refusal]) -> LabelResult:
         """The same result with the refusals of an earlier step (a reader's) put first."""
@@ -107,10 +108,15 @@ class LabelResult:
 
 
 def box_faults(labels: FrameLabels, width: int, height: int) -> list[Refusal]:
-    """Each box that cannot be: not a number, outside the picture, without area, of an unknown class or origin."""
+    """Each box that cannot be: not a number, outside the picture, without area, there twice, of an unknown class."""
     faults: list[Refusal] = []
+    seen: set[tuple[object, ...]] = set()
     for number, box in enumerate(labels.boxes):
         reason = _fault(box, labels.classes, width, height)
+        said = (box.class_name, *box.corners)
+        if reason is None and said in seen:
+            reason = "the same box stands there twice"
+        seen.add(said)
         if reason:
             faults.append(Refusal(labels.frame_hash, number, reason))
     return faults
@@ -151,11 +157,27 @@ def clip(labels: FrameLabels, width: int, height: int) -> FrameLabels:
     return replace(labels, boxes=boxes)
 
 
-def rename_classes(labels: FrameLabels, mapping: dict[str, str]) -> FrameLabels:
-    """The labelling with its classes renamed; two classes may become one."""
-    classes = tuple(dict.fromkeys(mapping.get(name, name) for name in labels.classes))
-    boxes = tuple(replace(box, class_name=mapping.get(box.class_name, box.class_name)) for box in labels.boxes)
+def rename_classes(
+    labels: FrameLabels, mapping: Mapping[str, str], dropped: Collection[str] = frozenset()
+) -> FrameLabels:
+    """The labelling with its classes renamed; two may become one, and dropped ones (old names) were never there."""
+    kept = [name for name in labels.classes if name not in dropped]
+    classes = tuple(dict.fromkeys(mapping.get(name, name) for name in kept))
+    boxes = tuple(
+        replace(box, class_name=mapping.get(box.class_name, box.class_name))
+        for box in labels.boxes
+        if box.class_name not in dropped
+    )
     return replace(labels, boxes=boxes, classes=classes)
+
+
+def check_class_names(named: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `BadInput` for a class that is to be renamed or dropped and that nothing has: it is mistyped."""
+    there = list(dict.fromkeys(known))
+    unknown = [name for name in named if name not in there]
+    if unknown:
+        shown = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
+        raise BadInput(f"There is no class {unknown[0]!r} to map or drop.", f"There are: {shown or 'none'}.")
 
 
 def read_mapping(pairs: Iterable[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+LARGEST_PICTURE = 256 << 20
 NO_FRAME = "there is no such frame"
 
 
@@ -48,7 +49,7 @@ class FrameLookup:
     def find(self, stem: str, picture: Path | None = None) -> FrameKey | str:
         """The frame, or one clause that says why there is none."""
         if picture is not None:
-            key = self._by_hash.get(hashlib.sha256(picture.read_bytes()).hexdigest())
+            key = self._by_hash.get(_content_hash(picture))
             if key is not None:
                 return key
         if stem in self._by_hash:
@@ -59,10 +60,55 @@ class FrameLookup:
         return f"{len(found)} frames have this file name" if found else NO_FRAME
 
 
-def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """Each picture below `folder/images` (or `folder` itself) by its stem."""
-    root = folder / "images" if (folder / "images").is_dir() else folder
-    return {path.stem: path for path in sorted(root.rglob("*")) if path.suffix.lower() in PICTURES}
+def label_files(folder: Path) -> list[Path]:
+    """The YOLO label files of a folder: all `*.txt` below folders named `labels`, at any depth (`train/labels`).
+
+    Where there is no such folder, the `*.txt` of the folder and below; notes that a labelling tool adds are left out.
+    """
+    files = [path for path in sorted(folder.rglob("*.txt")) if path.name != "classes.txt"]
+    within = [path for path in files if "labels" in path.relative_to(folder).parent.parts]
+    if within or folder.name == "labels":
+        return within or files
+    return [path for path in files if not path.name.lower().startswith("readme")]
+
+
+class Pictures:
+    """The pictures that lie beside label files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._by_stem: dict[str, list[Path]] = {}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in PICTURES:
+                self._by_stem.setdefault(path.stem, []).append(path)
+
+    def beside(self, label: Path) -> Path | None:
+        """The picture of a label file: in `images` where the file is in `labels`, in its folder, or the only one."""
+        named = self._by_stem.get(label.stem, [])
+        own = Path(*("images" if part == "labels" else part for part in label.parent.parts))
+        for place in (own, label.parent):
+            for path in named:
+                if path.parent == place:
+                    return path
+        return named[0] if len(named) == 1 else None
+
+    def named(self, name: str) -> Path | None:
+        """The picture that a COCO file calls `name`: the one whose path ends so, else the only one of that stem."""
+        parts = PurePosixPath(name.replace("\\", "/"))
+        named = self._by_stem.get(parts.stem, [])
+        ending = [path for path in named if path.parts[-len(parts.parts) :] == parts.parts]
+        found = ending or named
+        return found[0] if len(found) == 1 else None
+
+
+def _content_hash(picture: Path) -> str:
+    """The SHA-256 of a picture; of a pipe, a device or what cannot be read, nothing that a frame has."""
+    try:
+        if not picture.is_file() or picture.stat().st_size > LARGEST_PICTURE:
+            return ""
+        with picture.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def names_of(frames: pd.DataFrame, frame_hashes: Iterable[str]) -> dict[str, str]:

@@ -60,11 +60,12 @@ def table_path(stores: Stores) -> Path:
     return stores.tables / "labels"
 
 
-def add_labels(stores: Stores, labels: Iterable[FrameLabels]) -> LabelResult:
+def add_labels(stores: Stores, labels: Iterable[FrameLabels], is_rehearsal: bool = False) -> LabelResult:
     """Store labellings; each one that cannot be used is listed and kept out, the others are stored in one commit.
 
     A labelling that says what the one in force of its review state already says adds nothing. Writers take turns
-    by a database lock, so that the same labels added twice at once are stored once.
+    by a database lock, so that the same labels added twice at once are stored once. A rehearsal gives the same
+    result and stores nothing.
     """
     wanted = list(labels)
     sizes = _frame_sizes(stores, {entry.frame_hash for entry in wanted})
@@ -84,13 +85,14 @@ def add_labels(stores: Stores, labels: Iterable[FrameLabels]) -> LabelResult:
         return LabelResult(0, 0, tuple(refused))
     with stores.database.lock("labels"):
         added = _new_only(usable, _read(stores, {entry.frame_hash for entry in usable}))
-        if added:
+        if added and not is_rehearsal:
             from deltalake import write_deltalake
 
             table_path(stores).parent.mkdir(parents=True, exist_ok=True)
             rows = pa.Table.from_pylist([_row(entry) for entry in added], schema=SCHEMA)
             write_deltalake(str(table_path(stores)), rows, mode="append", partition_by=["day"])
-    return LabelResult(len(added), len(usable) - len(added), tuple(refused))
+    boxes = Counter(box.class_name for entry in usable for box in entry.boxes)
+    return LabelResult(len(added), len(usable) - len(added), tuple(refused), dict(boxes.most_common()))
 
 
 def current_labels(

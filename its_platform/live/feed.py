@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -66,19 +66,21 @@ def watch_cameras(
     pace: float | None = None,
     on_answer: Seen | None = None,
     skip: Collection[tuple[str, datetime]] = (),
+    shift: timedelta = timedelta(0),
 ) -> FeedResult:
     """Send the cameras' frames of a span of time to the front, `concurrency` at once, and wait for all answers.
 
     pace: None sends as fast as the server answers; 1.0 keeps the time between captures, 2.0 goes twice as fast.
     on_answer: called with each frame and its answer, in the order of the answers.
     skip: camera and capture time of frames that were asked about before.
+    shift: added to the capture times that the front is told: footage played again as if it were filmed later.
     Frames without an answer are counted, not retried later; `ServerUnavailable` is raised when 20 in a row have none.
     Raises `NotFound` for an unknown camera, and what reading a source raises.
     """
     cameras = [get_camera(stores, camera_id) for camera_id in camera_ids]
     started = time.monotonic()
     tally = asyncio.run(
-        _watch(stores, cameras, since, until, concurrency, purpose, progress, stage, pace, on_answer, skip)
+        _watch(stores, cameras, since, until, concurrency, purpose, progress, stage, pace, on_answer, skip, shift)
     )
     answered = len(tally.latencies)
     p50, p95 = np.percentile(tally.latencies, [50, 95]).tolist() if answered else (None, None)
@@ -107,6 +109,7 @@ async def _watch(
     pace: float | None,
     on_answer: Seen | None,
     skip: Collection[tuple[str, datetime]],
+    shift: timedelta,
 ) -> _Tally:
     tally = _Tally()
     slots = asyncio.Semaphore(concurrency)
@@ -139,6 +142,7 @@ async def _watch(
         async with asyncio.TaskGroup() as asking:
             # Reading and decoding take the processor; the event loop must stay free to take answers.
             while (frame := await asyncio.to_thread(_next, frames)) is not None:
+                frame = replace(frame, captured_at=frame.captured_at + shift)
                 if (frame.camera_id, frame.captured_at) in skip:
                     continue
                 await clock.wait_for(frame.captured_at)

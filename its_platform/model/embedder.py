@@ -19,6 +19,7 @@ from its_platform.errors import BadInput
 from its_platform.model.export import digest_of
 from its_platform.model.onnx_graph import OPSET
 from its_platform.settings import STARTER_WEIGHTS, Settings
+from its_platform.weights import check_weights
 
 SIZE = 160
 MAX_DIMENSIONS = 128
@@ -50,13 +51,12 @@ def export_embedder(settings: Settings, weights: Path | None = None) -> Path:
     """Make the embedder from `weights` (the starter checkpoint where None) and return its path.
 
     One that is already there with the same digest is left untouched. The description is written after the graph, so
-    a reader that finds a digest finds its graph too. Raises `BadInput` where the weights are missing.
+    a reader that finds a digest finds its graph too. Raises `BadInput` for weights that are not a detector's.
     """
     import onnxslim
 
     source = Path(weights or STARTER_WEIGHTS)
-    if not source.is_file():
-        raise BadInput(f"There are no weights at {source} to make the embedder from.", "Give other weights.")
+    check_weights(source)
     path = embedder_path(settings)
     about, digest = path.with_suffix(".json"), embedder_digest(source)
     if path.is_file() and about.is_file() and json.loads(about.read_text()).get("digest") == digest:

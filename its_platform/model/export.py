@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from its_platform.errors import BadInput
 from its_platform.model.onnx_graph import INPUT, OPSET, OUTPUT, end_to_end
+from its_platform.weights import check_weights
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -162,12 +163,11 @@ def inference_network(weights: Path) -> tuple[Any, str, tuple[str, ...]]:
     """The network fused for inference on the CPU in FP32, the kind of its head, its class names."""
     from its_platform.offline import prepare_ultralytics
 
+    check_weights(weights)
     prepare_ultralytics()
     import torch
     from ultralytics.nn.tasks import load_checkpoint
 
-    if not weights.is_file():
-        raise BadInput(f"There are no weights at {weights}.", "Give the path of a .pt file.")
     try:
         network, _ = load_checkpoint(str(weights), device=torch.device("cpu"), inplace=False, fuse=False)
     except (KeyError, EOFError, RuntimeError, AttributeError, ModuleNotFoundError, TypeError) as error:

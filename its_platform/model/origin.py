@@ -1,10 +1,13 @@
-"""Which code is running: its git commit, for the trace of a model. Nothing else about git belongs here."""
+"""Which code is running, and what asked for a training: for the trace of a model. Nothing else of git belongs here."""
 
 from __future__ import annotations
 
 import subprocess
 
 from its_platform.settings import REPOSITORY
+
+# The tag of an MLflow run that names the Dagster run which asked for the training.
+DAGSTER_TAG = "dagster_run_id"
 
 
 def code_commit() -> tuple[str, bool]:

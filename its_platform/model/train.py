@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from its_platform.errors import BadInput
 from its_platform.model.embedder import export_embedder
 from its_platform.model.export import ParityResult, digest_of
-from its_platform.model.origin import code_commit
+from its_platform.model.origin import DAGSTER_TAG, code_commit
 from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weights, evaluation_of
 from its_platform.model.scoring import Evaluation
 from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters
 from its_platform.model.trainer import EpochFigures, TrainedDetector
 from its_platform.stores.registry import ModelVersion, VersionFacts
 from its_platform.telemetry import Progress, no_progress
+from its_platform.weights import check_weights
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -70,18 +71,19 @@ def train_candidate(
     weights: Path | None = None,
     image_size: int | None = None,
     fresh: bool = False,
+    dagster_run: str | None = None,
 ) -> Candidate:
     """Train, export, compare, evaluate and register. None takes the setting.
 
-    A finished candidate of the same dataset, parameters and weights is returned as it is, unless `fresh`. Raises
-    `BadInput` for weights that are not there, `NotFound` for an unknown dataset version.
+    A finished candidate of the same dataset, parameters and weights is returned as it is, unless `fresh`.
+    dagster_run: id of the Dagster run that asks for it, kept for the trace. Raises `BadInput` for weights that are
+    not there or may not be read, `NotFound` for an unknown dataset version.
     """
     from its_platform.dataset import load_manifest, version
 
-    wanted = version(stores, dataset)
     base = Path(weights or stores.settings.training.weights)
-    if not base.is_file():
-        raise BadInput(f"There are no weights at {base}.", "Give the path of a .pt with --weights.")
+    check_weights(base)
+    wanted = version(stores, dataset)
     parameters = training_parameters(stores.settings, wanted, base, epochs, image_size)
     key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     # The lock ends with its process: a run that is open although the lock is free belongs to a dead training.
@@ -92,7 +94,7 @@ def train_candidate(
         # What is served next is watched from its first frame on, and that takes the embedder.
         export_embedder(stores.settings)
         manifest = load_manifest(stores, dataset)
-        with _run(stores, key, parameters, wanted) as (client, run_id, folder):
+        with _run(stores, key, parameters, wanted, dagster_run) as (client, run_id, folder):
             made = _make(stores, client, run_id, folder, wanted, manifest, base, parameters, progress)
             return Candidate(_register(stores, run_id, made, wanted, parameters, key), run_id, made.evaluation)
 
@@ -107,7 +109,7 @@ def finished_candidate(stores: Stores, key: str) -> Candidate | None:
 
 @contextmanager
 def _run(
-    stores: Stores, key: str, parameters: dict[str, Any], wanted: DatasetVersion
+    stores: Stores, key: str, parameters: dict[str, Any], wanted: DatasetVersion, dagster_run: str | None
 ) -> Iterator[tuple[MlflowClient, str, Path]]:
     """An open MLflow run and its work folder; the run ends FINISHED or FAILED with the block."""
     client = stores.registry.client()
@@ -121,6 +123,7 @@ def _run(
         "code_is_dirty": str(is_dirty).lower(),
         "base_weights_digest": parameters["base_weights_digest"],
         "mlflow.runName": f"{parameters['family']}-{wanted.name}-{key[:6]}",
+        **({DAGSTER_TAG: dagster_run} if dagster_run else {}),
     }
     run_id = client.create_run(stores.registry.experiment(), tags=tags).info.run_id
     folder = stores.settings.home.absolute() / "work" / "training" / run_id
@@ -160,6 +163,7 @@ def _make(
     from its_platform.model.pictures import curves_picture, draw_judged
 
     kept, pictures = folder / "version", folder / "pictures"
+    began = time.monotonic()
     trained = train_weights(
         stores.settings,
         parameters,
@@ -169,6 +173,7 @@ def _make(
         lambda figures: _log_epoch(client, run_id, figures),
         progress,
     )
+    _log_metrics(client, run_id, {"train/seconds": time.monotonic() - began}, 0)
     parity = export_weights(stores, parameters, manifest, kept, progress)
     evaluation = judge_export(stores, wanted, manifest, kept, progress)
     _log_scores(client, run_id, evaluation, parity, trained)
@@ -228,8 +233,6 @@ def _log_scores(
 
 
 def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float], step: int) -> None:
-    import time
-
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)

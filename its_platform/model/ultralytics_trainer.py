@@ -21,6 +21,7 @@ from its_platform.model.export import DetectorFile, ParityResult, export_detecto
 from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan
 from its_platform.offline import prepare_ultralytics
 from its_platform.telemetry import Progress
+from its_platform.weights import check_weights
 
 # Other words for the same thing in the weights that a training may start from, the likeliest first.
 OTHER_WORDS = {
@@ -34,7 +35,7 @@ OTHER_WORDS = {
     "van": ("car",),
     "vehicle": ("car",),
 }
-SHORT_EPOCHS = 10  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
+SHORT_STEPS = 500  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
 
 
 class UltralyticsTrainer:
@@ -45,8 +46,7 @@ class UltralyticsTrainer:
     def train(
         self, plan: TrainingPlan, on_epoch: Callable[[EpochFigures], None], progress: Progress
     ) -> TrainedDetector:
-        if not plan.weights.is_file():
-            raise BadInput(f"There are no weights at {plan.weights}.", "Give the path of a .pt with --weights.")
+        check_weights(plan.weights)
         prepare_ultralytics(plan.home)
         import torch
 
@@ -109,7 +109,7 @@ def _device(wanted: str) -> str:
 
 
 def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any]:
-    is_short = plan.epochs < SHORT_EPOCHS
+    is_short = _is_short(plan)
     return {
         "task": "detect",
         "mode": "train",
@@ -142,10 +142,16 @@ def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any
         "cache": False,
         "save": True,
         "verbose": False,
-        "project": str(plan.folder),
+        # A relative folder would be put below a folder of Ultralytics' own.
+        "project": str(plan.folder.absolute()),
         "name": "ultralytics",
         "exist_ok": True,
     }
+
+
+def _is_short(plan: TrainingPlan) -> bool:
+    pictures = sum(1 for _ in (plan.data / "images" / "train").glob("*"))
+    return plan.epochs * math.ceil(pictures / plan.batch) < SHORT_STEPS
 
 
 def _data_yaml(plan: TrainingPlan) -> Path:
@@ -249,7 +255,7 @@ def _listen(
     progress: Progress,
 ) -> None:
     def training_starts(running: Any) -> None:
-        if plan.epochs < SHORT_EPOCHS:
+        if _is_short(plan):
             # Ultralytics' 0.03 follows the weights so slowly that a short training ends with statistics of its start.
             for module in running.model.modules():
                 if hasattr(module, "running_mean"):

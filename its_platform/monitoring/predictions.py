@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from its_platform.errors import TransientError
+from its_platform.stores.objects import no_room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +135,31 @@ def query(
     return rows[wanted]
 
 
+def tally(stores: Stores) -> list[dict[str, Any]]:
+    """Rows by model version, stage and purpose: version, stage, purpose, rows, first and last capture time, and when
+    the first and the last were logged."""
+    import pyarrow as pa
+
+    path = table_path(stores)
+    if not _table_exists(path):
+        return []
+    by = ["version", "stage", "purpose"]
+    rows = _read(path, columns=[*by, "at", "logged_at"], keep=None)
+    asked = [("at", "count"), ("at", "min"), ("at", "max"), ("logged_at", "min"), ("logged_at", "max")]
+    counted = pa.TableGroupBy(rows, by).aggregate(asked)
+    return [
+        {
+            **{name: row[name] for name in by},
+            "rows": row["at_count"],
+            "first": row["at_min"],
+            "last": row["at_max"],
+            "logged_first": row["logged_at_min"],
+            "logged_last": row["logged_at_max"],
+        }
+        for row in counted.sort_by([(name, "ascending") for name in by]).to_pylist()
+    ]
+
+
 def latest(stores: Stores, purpose: str, version: int) -> datetime | None:
     """Capture time of the newest row of this purpose and version, or None where there is none."""
     rows = query(stores, purpose=purpose, version=version, columns=["at"])
@@ -153,8 +179,12 @@ def _collect_files(stores: Stores, files: list[Path]) -> int:
         rows.extend(good)
         if broken:
             _set_aside(file, broken)
-    known = _already_stored(stores, files, {row["day"] for row in rows})
-    fresh = [row for row in rows if row["spool_file"] not in known]
+    days = {row["day"] for row in rows}
+    known = _already_stored(stores, "spool_file", [file.name for file in files], days)
+    unknown = [row for row in rows if row["spool_file"] not in known]
+    # A request that was sent again, since its answer was lost on the way, was logged twice and is one row.
+    again = _already_stored(stores, "row_key", [row["row_key"] for row in unknown], days)
+    fresh = list({row["row_key"]: row for row in reversed(unknown) if row["row_key"] not in again}.values())[::-1]
     if fresh:
         _append(table_path(stores), pa.Table.from_pylist(fresh, schema=_schema()))
     for file in files:
@@ -181,7 +211,7 @@ def _row(entry: dict[str, Any], file: str, number: int) -> dict[str, Any]:
         raise ValueError("neither at nor logged_at")
     counts = {str(name): int(n) for name, n in (entry.get("counts") or {}).items()}
     row: dict[str, Any] = {
-        "row_key": f"{file}:{number}",
+        "row_key": str(entry.get("request") or f"{file}:{number}"),
         "spool_file": file,
         "line": number,
         "at": at,
@@ -222,16 +252,15 @@ def _set_aside(file: Path, broken: list[dict[str, Any]]) -> None:
     )
 
 
-def _already_stored(stores: Stores, files: list[Path], days: set[str]) -> set[str]:
-    """Names among `files` whose rows are in the table, looked for only in the days that those rows have."""
+def _already_stored(stores: Stores, column: str, values: list[str], days: set[str]) -> set[str]:
+    """Which of these values a column of the table has, looked for only in the days that the rows have."""
     import pyarrow.dataset as ds
 
     path = table_path(stores)
-    if not days or not _table_exists(path):
+    if not days or not values or not _table_exists(path):
         return set()
-    keep = ds.field("day").isin(sorted(days)) & ds.field("spool_file").isin([file.name for file in files])
-    found = _read(path, columns=["spool_file"], keep=keep)
-    return set(found["spool_file"].to_pylist())
+    keep = ds.field("day").isin(sorted(days)) & ds.field(column).isin(values)
+    return set(_read(path, columns=[column], keep=keep)[column].to_pylist())
 
 
 def _append(path: Path, table: pa.Table) -> None:
@@ -242,7 +271,7 @@ def _append(path: Path, table: pa.Table) -> None:
     try:
         write_deltalake(str(path), table, mode="append", partition_by=["day"], name="predictions")
     except (DeltaError, OSError) as error:
-        raise PredictionsUnreadable(
+        raise no_room(path, error) or PredictionsUnreadable(
             f"The log cannot be added to the table of predictions: {error}.", "The spool files are kept; try again."
         ) from error
 

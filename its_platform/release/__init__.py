@@ -15,7 +15,7 @@ from its_platform.release.pictures import gates_markdown, timeline_markdown
 from its_platform.release.placing import VersionDoesNotServe
 from its_platform.release.reconciling import reconcile
 from its_platform.release.truth import Release, ReleaseChange, history, served
-from its_platform.release.upkeep import restore
+from its_platform.release.upkeep import mend, restore
 from its_platform.release.verdicts import (
     Judgement,
     Waiver,
@@ -44,6 +44,7 @@ __all__ = [
     "judge",
     "judge_candidate",
     "latest_judgement",
+    "mend",
     "pending",
     "promote",
     "real_outside",

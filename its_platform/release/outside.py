@@ -45,14 +45,17 @@ class ModelServer(Protocol):
     """One Triton and its model repository.
 
     `place` and `remove` change the repository by one rename; `load` makes the server read what lies there. `ready`
-    holds the versions that answer, by Triton model name. `route` replaces what the front routes by stage, `routed` is
-    what it was last told, None where that cannot be read. `served_version` asks the front with the stage pinned.
-    Permanent trouble with a model raises `PermanentError`, a server that is away `ServerUnavailable`.
+    holds the versions that answer, by Triton model name, `broken` those whose files are not whole. `route` replaces
+    what the front routes by stage, `routed` is what it was last told, None where that cannot be read.
+    `served_version` asks the front with the stage pinned. Permanent trouble with a model raises `PermanentError`, a
+    server that is away `ServerUnavailable`.
     """
 
     def place(self, version: ModelVersion, onnx: Path) -> None: ...
 
     def placed(self) -> dict[str, set[int]]: ...
+
+    def broken(self) -> dict[str, set[int]]: ...
 
     def remove(self, model: str, version: int) -> None: ...
 

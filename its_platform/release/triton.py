@@ -35,6 +35,13 @@ class TritonServer:
         models = repository.served_models(self.settings)
         return {model: set(repository.placed_versions(self.settings, model)) for model in models}
 
+    def broken(self) -> dict[str, set[int]]:
+        """The versions in the repository whose files are not whole, by Triton model."""
+        found: dict[str, set[int]] = {}
+        for model, version in repository.broken_versions(self.settings):
+            found.setdefault(model, set()).add(version)
+        return found
+
     def remove(self, model: str, version: int) -> None:
         """Take a version out of the repository; Triton lets it go with the next load."""
         repository.remove_version(self.settings, model, version)

@@ -34,6 +34,7 @@ def restore_held(held: Lease, outside: Outside) -> list[ReleaseChange]:
     rows = {name: row for name in STAGES if (row := truth.served(stores, name)) is not None}
     routes = true_routes(stores)
     changes: list[ReleaseChange] = []
+    _mend(stores, outside, list(rows.values()))
     ready = server.ready() if rows else {}
     for name, row in rows.items():
         if row.version in ready.get(row.model, set()):
@@ -45,6 +46,35 @@ def restore_held(held: Lease, outside: Outside) -> list[ReleaseChange]:
     if server.routed() != routes:
         server.route(routes)
     return changes
+
+
+def mend(stores: Stores, outside: Outside | None = None) -> None:
+    """Have the model repository whole, before a Triton that starts reads it; Triton itself is not asked.
+
+    Raises `LeaseHeld` when somebody is changing what is served, and what a failed read of the registry raises.
+    """
+    outside = outside or real_outside(stores)
+    if outside.server.broken():
+        with truth.lease(stores):
+            _mend(stores, outside, [row for name in STAGES if (row := truth.served(stores, name)) is not None])
+
+
+def _mend(stores: Stores, outside: Outside, rows: list[Release]) -> None:
+    """Replace files of served versions that are not whole, and remove other such versions, before Triton needs them.
+
+    What is loaded is not touched. Where the registry is away a broken file stays until it can be replaced.
+    """
+    server = outside.server
+    for model, versions in server.broken().items():
+        for number in sorted(versions):
+            wanted = any((row.model, row.version) == (model, number) for row in rows)
+            if not wanted:
+                server.remove(model, number)
+                continue
+            version = outside.registry.get(MODEL_NAME, number)
+            onnx = fetch_onnx(stores.settings, outside, version)
+            server.remove(model, number)
+            server.place(version, onnx)
 
 
 def _bring_back(stores: Stores, outside: Outside, model: str, rows: list[Release]) -> None:

@@ -77,7 +77,9 @@ def latest_judgement(stores: Stores, version: int, round: str | None = None) -> 
     of_version = [GateResultRow.model_name == MODEL_NAME, GateResultRow.version == version]
     if round is not None:
         of_version.append(GateResultRow.round == round)
-    last = sa.select(sa.func.max(GateResultRow.at)).where(*of_version).scalar_subquery()
+    # The last by its number, not by its time: the clock may have been set back in between.
+    newest = sa.select(sa.func.max(GateResultRow.id)).where(*of_version).scalar_subquery()
+    last = sa.select(GateResultRow.at).where(GateResultRow.id == newest).scalar_subquery()
     query = sa.select(GateResultRow).where(*of_version, GateResultRow.at == last).order_by(GateResultRow.id)
     with stores.database.session() as session:
         rows = list(session.execute(query).scalars())

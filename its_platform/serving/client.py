@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -281,6 +282,8 @@ def _parameters(
         "purpose": purpose,
         # Triton's parameters know no floating point.
         "confidence": None if confidence is None else str(confidence),
+        # The same each time that the request is sent: an answer that was lost on its way is logged, and then again.
+        "request": uuid.uuid4().hex,
     }
     return {name: value for name, value in given.items() if value is not None}
 

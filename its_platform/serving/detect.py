@@ -79,6 +79,7 @@ def detect_file(
     Raises `BadInput` for a file that cannot be read, `ModelRefused` where nothing is served, `ServerUnavailable`.
     """
     target = out or default_out(source)
+    _check_target(source, target)
     if source.is_dir():
         run = _Pictures(sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES), target)
     elif not source.is_file():
@@ -90,6 +91,16 @@ def detect_file(
     if not run.paths:
         raise BadInput(f"{source} holds no pictures.", f"Pictures end in {', '.join(PICTURES)}.")
     return asyncio.run(_detect_pictures(settings, source, run, asked, progress))
+
+
+def _check_target(source: Path, target: Path) -> None:
+    """Raise `BadInput` where writing would replace the source, or a folder by a file."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BadInput(f"{target} would be written over itself.", "Name another place with --out.")
+    if target.is_dir() and not source.is_dir():
+        raise BadInput(f"{target} is a folder.", "Name a file with --out.")
+    if source.is_dir() and target.exists() and not target.is_dir():
+        raise BadInput(f"{target} is a file.", "Name a folder with --out.")
 
 
 def default_out(source: Path) -> Path:

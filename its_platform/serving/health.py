@@ -20,7 +20,7 @@ import numpy as np
 from its_platform.errors import ItsError, ServerUnavailable
 from its_platform.serving.client import DetectorClient
 from its_platform.serving.config import FRONT
-from its_platform.serving.processes import is_alive, running, stubs
+from its_platform.serving.processes import is_alive, is_halted, running, stubs
 from its_platform.serving.repository import ONNX_FILE, read_routes
 from its_platform.settings import Settings
 
@@ -43,6 +43,16 @@ class ProbeResult:
     asked: int
     latency_ms: float | None
     problem: str = ""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no server listens."""
+        return self.problem.startswith("No Triton")
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a server listens and gave no answer in time."""
+        return "did not answer within" in self.problem
 
 
 def wait_ready(settings: Settings, within_s: float = 60.0, is_alive: Callable[[], bool] = lambda: True) -> None:
@@ -127,17 +137,19 @@ async def _judge(
 
 
 def _missing_instances(settings: Settings, model: str, version: int) -> str:
-    """What is missing, in words. Under traffic a dead instance holds someone else's request and is not reached."""
+    """What is missing, in words. Under traffic an ill instance holds someone else's request and is not reached."""
     if running(settings) is None:
         return ""
     expected = settings.serving.front_instances if model == FRONT else settings.serving.instances
-    living = sum(1 for stub in stubs(settings) if (stub.model, stub.version) == (model, version))
-    return f"{living} of {expected} instances live" if living < expected else ""
+    mine = [stub for stub in stubs(settings) if (stub.model, stub.version) == (model, version)]
+    if halted := [stub for stub in mine if is_halted(stub.pid)]:
+        return f"{len(halted)} of {expected} instances hang (process {halted[0].pid} was stopped)"
+    return f"{len(mine)} of {expected} instances live" if len(mine) < expected else ""
 
 
 async def _revive(settings: Settings) -> list[str]:
     before = await _probe(settings)
-    if before[0].problem.startswith("No Triton"):
+    if before[0].is_away:
         raise ServerUnavailable(before[0].problem, "Start it with `its up`.")
     revived: list[str] = []
     # A front fails with the detector behind it, so the detectors are mended first and the front is asked again.

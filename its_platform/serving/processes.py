@@ -57,11 +57,20 @@ def stubs(settings: Settings) -> list[StubProcess]:
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that ended and was not yet waited for does not."""
+    return _state(pid) not in {"", "Z"}
+
+
+def is_halted(pid: int) -> bool:
+    """Whether a process is there and was stopped by a signal: it lives, holds its requests and answers none."""
+    return _state(pid) in {"T", "t"}
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what a process does; empty for one that is gone."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
     except (OSError, IndexError):
-        return False
-    return state != "Z"
+        return ""
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:

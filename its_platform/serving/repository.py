@@ -132,10 +132,11 @@ def place_version(settings: Settings, model_version: ModelVersion, onnx: Path) -
 def remove_version(settings: Settings, model: str, version: int) -> bool:
     """Take a version out of the repository; False when it was not there. Triton keeps it until the next load.
 
-    Raises `RepositoryError` when a route still names it.
+    Raises `RepositoryError` when a route still names it, unless it is broken and could not be loaded again anyway.
     """
+    is_broken = bool(flaw_of(settings, model, version))
     for stage, route in read_routes(settings).items():
-        if (route.model, route.version) == (model, version):
+        if (route.model, route.version) == (model, version) and not is_broken:
             raise RepositoryError(
                 f"Version {version} of {model} is served at {stage}.", "Route that stage to another version first."
             )
@@ -154,6 +155,30 @@ def placed_versions(settings: Settings, model: str) -> list[int]:
     folder = settings.model_repository / model
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if name.isdigit())
+
+
+def flaw_of(settings: Settings, model: str, version: int) -> str:
+    """What is wrong with a version's files, in words; empty for one that is whole, or not there."""
+    folder = settings.model_repository / model / str(version)
+    if not folder.exists():
+        return ""
+    try:
+        described = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["onnx_digest"]
+        found = file_digest(folder / ONNX_FILE)
+    except FileNotFoundError as error:
+        return f"is half written: it has no {Path(error.filename).name}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"cannot be read: {error!r}"
+    return "" if found == _bare(described) else f"holds another {ONNX_FILE} than the one that was placed"
+
+
+def broken_versions(settings: Settings) -> dict[tuple[str, int], str]:
+    """The versions whose files are not whole, by model and number, and what is wrong with each.
+
+    Triton loads nothing of a model while one of its versions is broken: what is loaded goes on, until a restart.
+    """
+    placed = [(model, version) for model in served_models(settings) for version in placed_versions(settings, model)]
+    return {one: flaw for one in placed if (flaw := flaw_of(settings, *one))}
 
 
 def served_models(settings: Settings) -> list[str]:

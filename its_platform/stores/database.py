@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ __all__ = ["Database", "create_database", "database_url", "migrate", "start_post
 DatabaseName = Literal["its", "dagster", "mlflow"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 _NO_SUCH_DATABASE = "3D000"
+_STARTING_S = 60.0
 
 # One engine a process and address: stores are opened freely, connections are not.
 _engines: dict[tuple[str, int], Engine] = {}
@@ -225,9 +227,10 @@ def _migrate_once(engine: Engine) -> None:
             return
         with engine.connect() as connection:
             is_there = connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is not None
-            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars() if is_there else ()
+            steps = sa.text("SELECT version_num FROM alembic_version")
+            found: set[str] = set(connection.execute(steps).scalars()) if is_there else set()
             # Alembic takes a quarter of a second to import and would say the same: steps are numbered files.
-            is_newest = set(found) == {max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]}
+            is_newest = found == {max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]}
         if not is_newest:
             migrate(engine)
         _migrated.add(key)
@@ -271,13 +274,17 @@ def _connector(settings: Settings, name: str) -> Any:
         words.setdefault("connect_timeout", 10)
         if settings.database_url is None:
             start_postgres(settings)
-        try:
-            return psycopg2.connect(**words)
-        except psycopg2.OperationalError as error:
-            if not _is_missing_database(error) or name == "postgres":
-                raise
-        create_database(settings, name)
-        return psycopg2.connect(**words)
+        deadline, is_made = time.monotonic() + _STARTING_S, name == "postgres"
+        while True:
+            try:
+                return psycopg2.connect(**words)
+            except psycopg2.OperationalError as error:
+                if _is_missing_database(error) and not is_made:
+                    create_database(settings, name)
+                    is_made = True
+                elif not _is_starting(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     return connect
 
@@ -285,6 +292,11 @@ def _connector(settings: Settings, name: str) -> Any:
 def _is_missing_database(error: Exception) -> bool:
     # libpq gives no SQLSTATE for a failed connection, only words.
     return getattr(error, "pgcode", None) == _NO_SUCH_DATABASE or "does not exist" in str(error)
+
+
+def _is_starting(error: Exception) -> bool:
+    """Whether the server takes connections and not yet questions: after a kill it first recovers what it had."""
+    return any(words in str(error) for words in ("starting up", "in recovery mode", "not yet accepting"))
 
 
 def _take_lock(connection: Connection, name: str, wait_s: float | None) -> None:

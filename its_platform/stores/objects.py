@@ -6,8 +6,11 @@ POSIX path such as `frames/ab/abcd….jpg`. Which key a thing gets is decided by
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +19,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.errors import BadInput, NotFound, ServerUnavailable, TransientError
 from its_platform.settings import Settings
 
 if TYPE_CHECKING:
     from minio import Minio
 
 _KEY = re.compile(r"[A-Za-z0-9_.=+@-]+(/[A-Za-z0-9_.=+@-]+)*")
-_UNFINISHED = ".part-"
+# Half-written objects lie apart, so that what a killed writer left is found without walking over all the others.
+_UNFINISHED = ".unfinished"
+_ABANDONED_S = 3600.0
+# Full, over a quota, or larger than this process may write: to whoever writes it is the same.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StorageFull(TransientError):
+    """There is no room for what was to be written; nothing of it was."""
+
+
+def no_room(folder: Path, error: BaseException) -> StorageFull | None:
+    """The error to raise when `error` says that the disk under `folder` is full; None when it says something else."""
+    words = os.strerror(errno.ENOSPC)
+    if getattr(error, "errno", None) not in _NO_ROOM and words not in str(error):
+        return None
+    there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    free = shutil.disk_usage(there).free / 1e6
+    return StorageFull(
+        f"The disk under {folder} is full: {free:.0f} MB are free; nothing that was stored is lost.",
+        "Make room; what was being written is then written again.",
+    )
 
 
 class ObjectStore(Protocol):
@@ -78,19 +102,35 @@ class DirectoryStore:
         return self.folder / check_key(key)
 
     def put(self, key: str, data: bytes) -> None:
+        """Raises `StorageFull`; the object is then as it was."""
         path = self.path(key)
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+        unfinished = self.folder / _UNFINISHED / uuid.uuid4().hex
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.parent.mkdir(exist_ok=True)
             with unfinished.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fdatasync(file.fileno())
             unfinished.replace(path)
+        except OSError as error:
+            if (full := no_room(self.folder, error)) is not None:
+                raise full from error
+            raise
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        """Remove what writers that were killed left half-written; how many there were."""
+        removed = 0
+        for left in (self.folder / _UNFINISHED).glob("*"):
+            # By either sign of the difference: the clock may have been set since.
+            if abs(time.time() - left.stat().st_mtime) > _ABANDONED_S:
+                left.unlink(missing_ok=True)
+                removed += 1
+        return removed
 
     def get(self, key: str) -> bytes:
         try:
@@ -106,7 +146,7 @@ class DirectoryStore:
         keys = (
             path.relative_to(self.folder).as_posix()
             for path in top.rglob("*")
-            if not path.name.startswith(_UNFINISHED) and path.is_file()
+            if path.parent.name != _UNFINISHED and path.is_file()
         )
         yield from sorted(key for key in keys if key.startswith(prefix))
 

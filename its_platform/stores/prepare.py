@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores.database import Database, create_database, database_url, migrate, start_postgres
-from its_platform.stores.objects import S3Store, open_objects
+from its_platform.stores.objects import DirectoryStore, S3Store, open_objects
 from its_platform.stores.registry import Registry, prepare_mlflow
 from its_platform.telemetry import Progress, no_progress, silence_tools
 
@@ -46,6 +46,8 @@ def prepare(settings: Settings, progress: Progress = no_progress) -> None:
         objects = open_objects(settings)
         if isinstance(objects, S3Store):
             objects.create_bucket()
+        if isinstance(objects, DirectoryStore):
+            objects.sweep()
         if not _is_prepared(settings):
             progress("database", 2, 4, "MLflow and Dagster")
             create_database(settings, "dagster")

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,11 +26,14 @@ from its_platform.stores.database import Database, create_database, database_url
 from its_platform.telemetry import silence_tools
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.tracking import MlflowClient
 
     # Inside `Registry`, `list` is the method.
     Versions = list[MlflowVersion]
+    Runs = list["TrainingRun"]
+    MlflowRuns = list[MlflowRun]
 
 MODEL_NAME = "traffic-detector"
 EXPERIMENT = "traffic-detector"
@@ -70,6 +74,19 @@ class ModelVersion:
     thresholds: dict[str, float]
     onnx_digest: str
     tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """An MLflow run, whether or not a version came of it. Times are UTC; `ended` is None while it runs."""
+
+    run_id: str
+    name: str
+    status: str
+    started: datetime
+    ended: datetime | None
+    parameters: dict[str, str]
+    tags: dict[str, str]
 
 
 class Registry:
@@ -165,6 +182,33 @@ class Registry:
     def list(self, name: str = MODEL_NAME) -> list[ModelVersion]:
         """All complete versions, oldest first."""
         return sorted((_read(one) for one in self._all(name) if _is_complete(one)), key=lambda one: one.version)
+
+    def runs(self) -> Runs:
+        """Every run of the platform's experiment, oldest first; also those that left no version."""
+        with _translated():
+            client, page = self.client(), None
+            found: MlflowRuns = []
+            # Not `experiment()`, which makes it: reading leaves everything as it was.
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            while experiment is not None:
+                batch = client.search_runs([experiment.experiment_id], max_results=1000, page_token=page)
+                found.extend(batch)
+                page = batch.token
+                if not page:
+                    break
+        runs = [
+            TrainingRun(
+                run_id=one.info.run_id,
+                name=str(one.info.run_name),
+                status=str(one.info.status),
+                started=datetime.fromtimestamp(one.info.start_time / 1000, UTC),
+                ended=datetime.fromtimestamp(one.info.end_time / 1000, UTC) if one.info.end_time else None,
+                parameters=dict(one.data.params),
+                tags=dict(one.data.tags),
+            )
+            for one in found
+        ]
+        return sorted(runs, key=lambda run: run.started)
 
     def aliases(self, name: str = MODEL_NAME) -> dict[str, int]:
         """Every alias and the version that it names."""

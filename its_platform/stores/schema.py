@@ -1,8 +1,8 @@
 """The tables of the database `its`, as SQLAlchemy sees them.
 
 Every time is timezone-aware UTC. `releases`, `gate_results`, `golden_uses`, `waivers` and `decisions` are only added
-to; what was decided is never rewritten (a release that ends gets its `until`, nothing else). The tables are made by
-the migrations beside this file, and a test keeps both the same.
+to; what was decided is never rewritten (a release that ends gets its `until`, a decision the run that it started,
+nothing else). The tables are made by the migrations beside this file, and a test keeps both the same.
 """
 
 from __future__ import annotations

@@ -60,6 +60,29 @@ def test_the_report_is_one_page_that_asks_for_nothing_from_outside(summary: dict
     assert "https://" not in page
 
 
+def test_the_report_shows_the_chain_of_what_is_served(summary: dict, tiny: Checkout):
+    page = (tiny.home / "demo" / "report.html").read_text("utf-8")
+    served = summary["model_versions"][-1]
+    chain = page[page.index("The chain of what is served now") :]
+    assert chain.index(" came from</h3>") < chain.index(" led to</h3>")
+    for wanted in ("<svg", "dataset:v1", "dataset:v2", f"model:{served['version']}", served["run_id"][:12], "frame:"):
+        assert wanted in chain
+
+
+def test_what_is_served_is_traced_to_frames_and_to_the_decision_that_asked_for_it(summary: dict, tiny: Checkout):
+    told = tiny.its("trace", "production", "--json", "--depth", "20")
+    assert told.returncode == 0, told.stderr[-2000:]
+    facts = json.loads(told.stdout)
+    nodes = {node["id"]: node for node in facts["nodes"]}
+    back = [nodes[key] for key in facts["came_from"]["nodes"]]
+    assert any(node["kind"] == "frame" and len(node["id"]) == len("frame:") + 64 for node in back)
+    assert f"run:{summary['retrain_run_id']}" in facts["came_from"]["nodes"]
+    (decision,) = [n["id"] for n in back if n["kind"] == "decision" and n["facts"]["action"] == "retrain"]
+    started = {"above": decision, "below": f"run:{summary['retrain_run_id']}", "how": "started"}
+    assert started in facts["links"]
+    assert {"predictions", "report"} <= {nodes[key]["kind"] for key in facts["led_to"]["nodes"]}
+
+
 def test_down_leaves_no_process_behind(summary: dict, tiny: Checkout):
     assert tiny.its("down").returncode == 0
     ours = [

@@ -155,6 +155,24 @@ def test_a_drifted_window_grows_the_golden_set_by_its_slice(day: Stores) -> None
     assert "val" in new.values()
 
 
+def test_the_latest_blocks_of_a_window_judge_and_all_earlier_ones_teach_where_the_policy_says_so(day: Stores) -> None:
+    build_dataset(day, DatasetRequest(CLASSES))
+    since = footage.START + timedelta(hours=12)
+    night = footage.add_frames(day, "bridge", [*range(0, 180, 5), *range(600, 840, 5)], light="night", start=since)
+    footage.label(day, night)
+    window = (since, since + timedelta(hours=1))
+    stores = replace(
+        day,
+        settings=day.settings.model_copy(
+            update={"retraining": day.settings.retraining.model_copy(update={"judge_share": 48 / 84})}
+        ),
+    )
+    made = build_dataset(stores, DatasetRequest(CLASSES, previous="v1", window=window, judge_blocks="latest"))
+    given = splits(day, made.name)
+    assert {given[frame] for frame in night[:36]} == {"train"}
+    assert {given[frame] for frame in night[36:]} == {"golden"}
+
+
 def test_a_models_boxes_never_judge_and_teach_only_when_asked(day: Stores) -> None:
     build_dataset(day, DatasetRequest(CLASSES))
     guessed = footage.add_frames(day, "bridge", range(600, 1200, 5))
@@ -256,6 +274,11 @@ def test_a_trainer_gets_train_val_and_test_and_never_the_golden_set(day: Stores,
     assert [line.split()[0] for line in lines] == ["0", "1"]
     assert float(lines[0].split()[1]) * footage.WIDTH == pytest.approx(14, abs=0.01)
     assert materialise_yolo(day, made, load_manifest(day, made.name), tmp_path / "yolo") == folder
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "data.yaml").write_text("names: [mine]")
+    with pytest.raises(BadInput, match="something else"):
+        materialise_yolo(day, made, load_manifest(day, made.name), tmp_path / "taken")
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["data.yaml"]
 
 
 def test_each_use_of_a_golden_set_is_counted(day: Stores) -> None:

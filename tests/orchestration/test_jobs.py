@@ -134,6 +134,22 @@ def test_a_training_whose_checks_and_gates_pass_ends_in_production(defs, instanc
     ]
 
 
+def test_a_run_that_carries_out_a_decision_is_named_in_it_and_in_what_it_makes(defs, instance, stages, monkeypatch):
+    named = {}
+
+    def keep(what: str, answer: Any) -> Callable[..., Any]:
+        return lambda *_, dagster_run, **__: named.update({what: dagster_run}) or answer
+
+    model = SimpleNamespace(version=7, dataset_version="v1", digest="d")
+    candidate = SimpleNamespace(model_version=model, run_id="r", evaluation=SimpleNamespace(slices=[]))
+    version = SimpleNamespace(name="v1", digest="d", golden=1, counts={}, boxes={})
+    stages.answers["build_dataset"] = keep("dataset", version)
+    stages.answers["train_candidate"] = keep("training", candidate)
+    monkeypatch.setattr("its_platform.retraining.record_run", lambda _, key, run: named.update({key: run}))
+    result = defs.resolve_job_def("learn").execute_in_process(instance=instance, tags={"its/decision": "k1"})
+    assert named == dict.fromkeys(("k1", "dataset", "training"), result.run_id)
+
+
 def test_labels_that_fail_their_check_make_no_dataset(defs, instance, stages):
     stages.answers["check_labels"] = lambda *_: CheckResult(False, ["a box outside its picture"], {})
     assert not learn(defs, instance).success
@@ -347,7 +363,7 @@ def test_a_decision_not_to_train_is_recorded_and_said(look, decided):
 def test_a_first_training_is_asked_for_once_by_the_decisions_key(look, decided):
     decided.decision.action = "train_first"
     request = requested(look(drift_sensor))
-    assert request.run_key == "k1"
+    assert request.run_key == request.tags["its/decision"] == "k1"
     assert request.run_config["ops"]["candidate_model"]["config"] == {}
 
 
@@ -355,8 +371,17 @@ def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
     decided.decision.action, decided.incoming = "train_first", True
     waiting = look(drift_sensor)
     assert "first the footage that is coming in" in said(waiting)
+    assert decided.recorded == [], "recorded, it would count as an attempt that gave no model"
     decided.incoming = False
     assert requested(look(drift_sensor, waiting.cursor)).run_key == "k1"
+    assert decided.recorded == ["train_first"]
+
+
+def test_the_wait_for_footage_is_not_begun_anew_by_another_report(look, decided):
+    decided.decision.action, decided.incoming = "train_first", True
+    first = look(drift_sensor)
+    decided.decision.key = "k2"
+    assert look(drift_sensor, first.cursor).cursor == first.cursor
 
 
 def test_a_retraining_extends_the_dataset_of_what_is_served(look, decided):

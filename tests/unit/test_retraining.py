@@ -109,6 +109,20 @@ def test_a_training_that_gave_no_model_is_tried_again_after_the_cool_down_but_no
     assert decide(tired, SETTINGS, NOW).action == "wait"
 
 
+def test_a_clock_that_was_set_back_does_not_make_the_cool_down_endless() -> None:
+    years_ahead = replace(EARLIER, at=NOW + timedelta(days=700), version=0)
+    assert decide(replace(DRIFTED, last_training=years_ahead), SETTINGS, NOW).action == "retrain"
+    same_drift = replace(EARLIER, at=NOW + timedelta(days=700))
+    decision = decide(replace(DRIFTED, last_training=same_drift), SETTINGS, NOW)
+    assert decision.action == "retrain"
+    assert decision.key == f"{EARLIER.key}#2", "a key of its own, or Dagster would start nothing"
+
+
+def test_a_clock_a_few_seconds_ahead_does_not_cut_the_cool_down_short() -> None:
+    ahead = replace(EARLIER, at=NOW + timedelta(seconds=5), version=0)
+    assert decide(replace(DRIFTED, last_training=ahead), SETTINGS, NOW).action == "wait"
+
+
 def test_a_running_training_and_a_switch_that_is_off_come_first() -> None:
     assert decide(replace(DRIFTED, is_training=True), SETTINGS, NOW).action == "wait"
     off = SETTINGS.model_copy(update={"enabled": False})

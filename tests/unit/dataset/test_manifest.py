@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from its_platform.dataset.expectations import check_manifest
-from its_platform.dataset.manifest import digest_of, manifest_bytes, read_manifest, readme_bytes, statistics
+from its_platform.dataset.manifest import (
+    COLUMNS,
+    digest_of,
+    manifest_bytes,
+    read_manifest,
+    read_rows,
+    readme_bytes,
+    statistics,
+)
 from its_platform.dataset.pictures import draw_summary
 from its_platform.dataset.request import DatasetRequest
 from its_platform.dataset.selection import slice_name
@@ -17,6 +28,11 @@ from its_platform.errors import BadInput
 from its_platform.settings import DatasetSettings
 
 CLASSES = ("car", "bus")
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(COLUMNS), inner, max_size=15),
+    max_leaves=8,
+)
 MADE = DatasetVersion(
     "v1",
     "d",
@@ -78,6 +94,50 @@ def test_a_manifest_reads_back_with_times_numbers_and_boxes() -> None:
     assert table["boxes"][0][0]["class_name"] == "car"
     with pytest.raises(BadInput, match="manifest"):
         read_manifest(b"{broken\n")
+
+
+@st.composite
+def any_rows(draw: Any) -> list[dict[str, Any]]:
+    made = []
+    for number in range(draw(st.integers(0, 6))):
+        second = draw(st.floats(0, 4e9, allow_nan=False))
+        sequence = draw(st.none() | st.integers(0, 2**40))
+        name = draw(st.text(min_size=1, max_size=8))
+        split = draw(st.sampled_from(["train", "val", "test", "golden"]))
+        boxes = [{"class_name": name, "x1": draw(st.floats(allow_nan=False, allow_infinity=False))}]
+        made.append(row(number, split, second, sequence=sequence, camera_id=name, boxes=boxes))
+    return made
+
+
+@given(any_rows(), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_any_rows_come_back_as_they_were_and_their_order_does_not_change_the_digest(
+    some: list[dict[str, Any]], order: random.Random
+) -> None:
+    data = manifest_bytes(some)
+    back = read_rows(data)
+    assert sorted(back, key=lambda one: one["frame_hash"]) == some
+    order.shuffle(some)
+    assert digest_of(manifest_bytes(some), CLASSES) == digest_of(data, CLASSES)
+    assert manifest_bytes(back) == data
+
+
+@given(st.integers(0), st.integers(1, 255))
+@settings(max_examples=80, deadline=None)
+def test_a_changed_byte_is_detected_and_reads_as_a_manifest_or_as_bad_input(place: int, change: int) -> None:
+    whole = manifest_bytes(rows()[:6])
+    data = bytearray(whole)
+    data[place % len(data)] ^= change
+    assert digest_of(bytes(data), CLASSES) != digest_of(whole, CLASSES)
+    with contextlib.suppress(BadInput):
+        read_manifest(bytes(data))
+
+
+@given(st.binary(max_size=300) | json_values.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=80, deadline=None)
+def test_any_bytes_are_a_manifest_or_bad_input(data: bytes) -> None:
+    with contextlib.suppress(BadInput):
+        read_manifest(data)
 
 
 def test_a_sound_manifest_passes() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,6 +67,46 @@ def test_later_footage_moves_no_block(first: list[float], more: list[float], see
         {p.block(SPACING): ("a", "day") for p in late}, {p.block(SPACING): SHARES for p in late}, before, seed
     )
     assert {block: after[block] for block in before} == before
+
+
+@given(times, times, st.booleans(), st.integers(0, 5), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_the_order_of_the_frames_decides_nothing(
+    first: list[float], second: list[float], is_timed: bool, seed: int, random: Random
+) -> None:
+    found = places(first, "a", is_timed) + places(second, "b", is_timed)
+    shuffled = list(found)
+    random.shuffle(shuffled)
+    assert split_of(shuffled, seed=seed) == split_of(found, seed=seed)
+
+
+@given(times, times, st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_frames_of_an_earlier_version_stay_in_their_split_whatever_comes_near(
+    early: list[float], more: list[float], seed: int
+) -> None:
+    old = places(early)
+    before = split_of(old, seed=seed)
+    held = [place for place in old if place.frame_hash in before]
+    blocks = {place.block(SPACING): before[place.frame_hash] for place in held}
+    late = [Place(f"late{i}", "a", at, True, "day") for i, at in enumerate(more)]
+    strata = {place.block(SPACING): ("a", "day") for place in held + late}
+    shared = share_blocks(strata, dict.fromkeys(strata, SHARES), blocks, seed)
+    wanted = {place.frame_hash: shared[place.block(SPACING)] for place in held + late}
+    kept = keep_guard(held + late, wanted, SPACING, first=before)
+    assert {frame: wanted[frame] for frame in before if frame in kept} == before
+    near = guard_breaches(held + late, {frame: wanted[frame] for frame in kept}, SPACING)
+    assert near == []
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.sampled_from(["day", "night"]), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_every_block_gets_exactly_one_split_that_it_has_a_share_in(conditions: dict[str, str]) -> None:
+    strata = {f"{name}/t0": (name, light) for name, light in conditions.items()}
+    shares = {block: {**SHARES, "golden": 0.0 if "a" in block else 0.15} for block in strata}
+    shared = share_blocks(strata, shares, {}, 0)
+    assert shared.keys() == strata.keys()
+    assert all(shares[block][split] > 0 for block, split in shared.items())
 
 
 @given(st.integers(ENOUGH_BLOCKS, 40), st.integers(ENOUGH_BLOCKS, 40), st.integers(0, 9))

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
-import numpy as np
 import pytest
 
-
-def scene(number: int, width: int = 160, height: int = 96, seed: int = 0) -> np.ndarray:
-    """A textured still background with a bright square that moves 6 px a step; RGB uint8."""
-    rng = np.random.default_rng(seed)
-    background = cv2.resize(rng.integers(70, 150, (12, 20, 3), np.uint8), (width, height))
-    x = (number * 6) % (width - 24)
-    background[30:54, x : x + 24] = (250, 240, 60)
-    return background
+from tests.unit.frames.scenes import scene
 
 
 @pytest.fixture
 def write_video() -> Callable[..., Path]:
     def write(
-        path: Path, frames: int = 20, codec: str = "libx264", fps: int = 10, metadata: dict[str, str] | None = None
+        path: Path,
+        frames: int = 20,
+        codec: str = "libx264",
+        fps: int = 10,
+        metadata: dict[str, str] | None = None,
+        size: tuple[int, int] = (160, 96),
+        times_ms: Sequence[int] | None = None,
+        b_frames: int | None = None,
     ) -> Path:
         options = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
         with av.open(str(path), "w", options=options) as container:
             container.metadata.update(metadata or {})
-            stream = container.add_stream(codec, rate=fps)
-            stream.width, stream.height = 160, 96
+            quality = {"x265-params": "log-level=none", "crf": "18"} if codec == "libx265" else {}
+            stream = container.add_stream(codec, rate=fps, options=quality)
+            stream.width, stream.height = size
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            stream.codec_context.time_base = Fraction(1, fps)
+            if any(side % 2 for side in size):
+                stream.pix_fmt = "yuv444p"
+            stream.codec_context.time_base = Fraction(1, fps) if times_ms is None else Fraction(1, 1000)
             stream.codec_context.gop_size = 5
+            if b_frames is not None:
+                stream.codec_context.max_b_frames = b_frames
+                stream.codec_context.gop_size = 50
             for number in range(frames):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(number), format="rgb24")))
+                picture = av.VideoFrame.from_ndarray(scene(number, *size), format="rgb24")
+                if times_ms is not None:
+                    picture.pts, picture.time_base = times_ms[number], Fraction(1, 1000)
+                container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
         return path
 

@@ -118,3 +118,13 @@ def test_a_new_image_shows_in_how_far_the_folder_reaches(
     before = available_until(camera, settings)
     write_folder(tmp_path / "f", ["b.jpg"])
     assert available_until(camera, settings) != before
+
+
+def test_a_folder_whose_pictures_lie_one_deeper_is_told_where(
+    settings: Settings, tmp_path: Path, write_folder: Callable[..., Path]
+) -> None:
+    write_folder(tmp_path / "export" / "images", ["a.jpg"])
+    (tmp_path / "export" / "labels").mkdir()
+    with pytest.raises(BadInput, match="no image") as caught:
+        list(read_frames(make_camera("a", str(tmp_path / "export")), settings))
+    assert "in images:" in caught.value.hint

@@ -48,7 +48,7 @@ def test_every_frame_has_a_row_and_an_object_named_by_its_content(stores: Stores
 def test_progress_ends_with_how_many_frames_there_were(stores: Stores, video: str) -> None:
     told: list[tuple[object, ...]] = []
     ingest(stores, video, progress=lambda *words: told.append(words))
-    assert told[0] == ("ingest a", 1, None, "1 new")
+    assert told[0] == ("ingest a", 1, 12, "1 new")
     assert told[-1] == ("ingest a", 12, 12, "12 new")
 
 

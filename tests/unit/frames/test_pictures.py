@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from its_platform.errors import BadInput
-from its_platform.frames.pictures import colour_of, contact_sheet, draw_boxes
+from its_platform.frames.pictures import colour_of, contact_sheet, draw_boxes, spread_over_cameras
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -44,3 +45,20 @@ def test_a_sheet_of_nothing_is_a_picture_too() -> None:
 def test_a_sheet_without_columns_is_refused() -> None:
     with pytest.raises(BadInput):
         contact_sheet([], columns=0)
+
+
+def test_a_sheet_spreads_its_frames_over_cameras_and_time() -> None:
+    rows = [("few", second) for second in range(2)] + [("many", second) for second in range(100)]
+    start = pd.Timestamp("2026-05-01", tz="UTC")
+    frames = pd.DataFrame(
+        {"camera_id": name, "captured_at": start + pd.Timedelta(seconds=second)} for name, second in rows
+    )
+    picked = spread_over_cameras(frames, 8)
+    seconds = (picked["captured_at"] - start).dt.total_seconds().astype(int)
+    assert list(zip(picked["camera_id"], seconds, strict=True)) == [
+        ("few", 0),
+        ("few", 1),
+        *(("many", second) for second in (0, 20, 40, 59, 79, 99)),
+    ]
+    assert len(spread_over_cameras(frames, 500)) == 102
+    assert len(spread_over_cameras(frames, 1)) == 1

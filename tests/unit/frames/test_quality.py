@@ -130,3 +130,22 @@ def test_the_first_picture_has_nothing_to_compare_with() -> None:
     measured = quality.measure(textured())
     assert measured.difference is None
     assert measured.changed_share is None
+
+
+@pytest.mark.parametrize("size", [3843, 3844])
+def test_the_median_that_is_counted_is_the_median(size: int) -> None:
+    values = np.random.default_rng(0).integers(0, 300, (4, size)).astype(np.int16)
+    values[3] = 7
+    assert quality._picture()._medians(values) == pytest.approx(np.median(values, axis=1))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1440, 900), (2561, 1441)])
+def test_the_signature_of_a_large_picture_sees_each_of_its_pixels(width: int, height: int) -> None:
+    picture = np.full((height, width, 3), 120, np.uint8)
+    plain = quality.signature(picture, 0.0)
+    assert plain.grey.shape == (round(height * 640 / width), 640)
+    rng = np.random.default_rng(0)
+    for x, y in zip(rng.integers(8, width - 8, 20), rng.integers(8, height - 8, 20), strict=True):
+        spotted = picture.copy()
+        spotted[y : y + 2, x : x + 2] = 255
+        assert (quality.signature(spotted, 0.0).grey != plain.grey).any(), (x, y)

@@ -24,30 +24,6 @@ def frames_of(settings: Settings, source: object, interval: float = 0.5, **limit
     return list(read_frames(make_camera("a", str(source), sample_interval_s=interval), settings, **limits))
 
 
-@pytest.mark.parametrize(
-    ("codec", "name"),
-    [
-        ("libx264", "a.mp4"),
-        ("libx265", "a.mkv"),
-        ("libvpx-vp9", "a.webm"),
-        ("mpeg4", "a.avi"),
-        ("mjpeg", "a.mov"),
-    ],
-)
-def test_each_codec_is_read_on_the_same_grid(
-    codec: str, name: str, settings: Settings, tmp_path: Path, write_video: Callable[..., Path]
-) -> None:
-    path = write_video(tmp_path / name, frames=20, codec=codec)
-    frames = frames_of(settings, f"file://{path}?start=2026-05-01T08:00:00Z")
-    assert [f.captured_at for f in frames] == [START + timedelta(seconds=0.5 * i) for i in range(4)]
-    assert {f.image.shape for f in frames} == {(96, 160, 3)}
-    # The yellow square is where its frame has it: right colour order, right frame.
-    for frame, number in zip(frames, (0, 5, 10, 15), strict=True):
-        centre = frame.image[42, number * 6 + 12].astype(int)
-        assert centre[0] > 190
-        assert centre[2] < 130
-
-
 def test_a_picture_is_the_decoding_of_what_is_stored(
     settings: Settings, tmp_path: Path, write_video: Callable[..., Path]
 ) -> None:

@@ -146,8 +146,9 @@ def test_class_names_come_from_data_yaml_of_the_folder_or_its_parent(tmp_path: P
     camera = tmp_path / "camera"
     camera.mkdir()
     assert yolo_classes(camera) == ("car", "bus")
+    (camera / "deeper" / "still").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"data\.yaml"):
-        yolo_classes(tmp_path.parent / "nowhere" / "deep")
+        yolo_classes(camera / "deeper" / "still")
 
 
 def coco(path: Path, **changes: object) -> Path:
@@ -188,3 +189,48 @@ def test_a_file_that_is_not_coco_says_so(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(BadInput, match="COCO"):
             read_coco(path, frames())
+
+
+def roboflow_export(folder: Path) -> Path:
+    """Splits in folders of their own, one picture's name in both, and the notes that the export adds."""
+    (folder / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['Vehicle']\n")
+    (folder / "README.roboflow.txt").write_text("Vehicles - v3\nProvided by a Roboflow user\n")
+    for split, text in (("train", "0 .5 .5 .1 .1\n"), ("valid", "0 .25 .25 .1 .1\n0 .5 .5 .2 .2\n")):
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "labels").mkdir()
+        (folder / split / "images" / "a.rf.0.jpg").write_bytes(split.encode())
+        (folder / split / "labels" / "a.rf.0.txt").write_text(text)
+    return folder
+
+
+def test_splits_in_folders_of_their_own_are_read_together(tmp_path: Path) -> None:
+    table = frames()
+    for row, split in enumerate(("train", "valid")):
+        table.loc[row, "frame_hash"] = hashlib.sha256(split.encode()).hexdigest()
+    folder = roboflow_export(tmp_path)
+    read = read_yolo(folder, yolo_classes(folder), table)
+    assert read.refused == ()
+    found = {entry.frame_hash: len(entry.boxes) for entry in read.labels}
+    assert found == {table.loc[0, "frame_hash"]: 1, table.loc[1, "frame_hash"]: 2}
+    one = read_yolo(folder / "valid", yolo_classes(folder / "valid"), table)
+    assert [entry.frame_hash for entry in one.labels] == [table.loc[1, "frame_hash"]]
+
+
+@pytest.mark.parametrize("where", ["images/b.jpg", "annotations/../images/b.jpg", "elsewhere/b.jpg"])
+def test_a_coco_files_pictures_are_found_by_content_where_exports_put_them(tmp_path: Path, where: str) -> None:
+    picture = tmp_path / where
+    (tmp_path / "annotations").mkdir()
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_bytes(b"the picture")
+    table = frames()
+    table.loc[1, "frame_hash"] = hashlib.sha256(b"the picture").hexdigest()
+    stated = [{"id": 7, "file_name": "b.jpg", "width": WIDTH, "height": HEIGHT}]
+    path = coco(tmp_path / "annotations" / "instances.json", images=stated)
+    read = read_coco(path, table, images_in=tmp_path / "elsewhere" if "elsewhere" in where else None)
+    assert [entry.frame_hash for entry in read.labels] == [table.loc[1, "frame_hash"]]
+
+
+def test_a_coco_segmentation_without_a_box_is_framed(tmp_path: Path) -> None:
+    annotation = {"image_id": 7, "category_id": 3, "segmentation": [[20, 40, 80, 40, 80, 120]]}
+    read = read_coco(coco(tmp_path / "c.json", annotations=[annotation]), frames())
+    assert read.labels[0].boxes[0].corners == pytest.approx((10, 20, 40, 60))

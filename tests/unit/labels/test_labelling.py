@@ -8,7 +8,8 @@ import pytest
 
 from its_platform.errors import BadInput
 from its_platform.labels import Box, FrameLabels, auto
-from its_platform.labels.labelling import box_faults, clip, read_mapping, rename_classes
+from its_platform.labels.labelling import box_faults, check_class_names, clip, read_mapping, rename_classes
+from its_platform.settings import STARTER_WEIGHTS
 
 GOOD = Box("car", 10, 10, 30, 20, "human", "reviewed")
 
@@ -96,4 +97,18 @@ def test_a_detector_is_loaded_after_ultralytics_was_told_to_stay_on_this_machine
     # Importing it would raise another error.
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(Told):
-        auto.ultralytics_detector("weights.pt")
+        auto.ultralytics_detector(STARTER_WEIGHTS)
+
+
+def test_a_dropped_class_was_never_looked_for() -> None:
+    said = rename_classes(labels(GOOD, replace(GOOD, class_name="bus")), {"car": "vehicle"}, {"bus"})
+    assert "bus" not in said.classes
+    assert "vehicle" in said.classes
+    assert [box.class_name for box in said.boxes] == ["vehicle"]
+
+
+def test_a_class_that_nothing_has_is_mistyped() -> None:
+    check_class_names(["bus", "car"], ["car", "bus", "bus"])
+    with pytest.raises(BadInput, match="'bsu'") as caught:
+        check_class_names(["bsu"], ["car", "bus"])
+    assert "car, bus" in caught.value.hint

@@ -99,6 +99,13 @@ def test_frames_that_were_asked_about_before_are_skipped(front: Front) -> None:
     assert watch_cameras(STORES, ["north", "south"], skip=skip).by_camera == {"north": 5, "south": 30}
 
 
+def test_footage_played_again_is_told_as_filmed_later_and_skipped_by_its_later_time(front: Front) -> None:
+    day = timedelta(days=1)
+    result = watch_cameras(STORES, ["north"], shift=day, skip={("north", START), ("north", START + day)})
+    assert result.frames == 29
+    assert min(at for _, at, _, _ in front.asked) == START + day + timedelta(seconds=1)
+
+
 def test_requests_under_way_never_exceed_the_concurrency(front: Front) -> None:
     watch_cameras(STORES, ["north", "south", "east"], concurrency=2)
     assert front.most_under_way == 2

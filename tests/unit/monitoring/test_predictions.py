@@ -68,6 +68,16 @@ def test_a_crash_between_the_commit_and_the_removal_adds_nothing_twice(stores: S
     assert predictions.query(stores)["row_key"].tolist() == ["predictions-a.jsonl:1", "predictions-b.jsonl:1"]
 
 
+def test_a_request_that_was_sent_again_is_one_row_wherever_the_second_one_was_logged(stores: Stores) -> None:
+    spool(stores, "predictions-a.jsonl", line(request="r1/0"), line(request="r1/1"), line(request="r2/0"), line())
+    spool(stores, "predictions-b.jsonl", line(request="r1/0"), line(request="r1/1"))
+    assert predictions.collect(stores) == 4
+    late = spool(stores, "predictions-c.jsonl", line(request="r2/0"), line(request="r3/0"), line())
+    assert predictions.collect(stores) == 2
+    assert not late.exists()
+    assert len(predictions.query(stores)) == 6
+
+
 def test_a_file_that_is_still_written_is_left_alone(stores: Stores) -> None:
     file = spool(stores, "predictions-a.jsonl.part", line())
     assert predictions.collect(stores) == 0

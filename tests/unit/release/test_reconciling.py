@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sa
 
 from its_platform.errors import BadInput, GateNotPassed, LeaseHeld, NotFound, ServerUnavailable
 from its_platform.release import truth, verdicts
@@ -17,7 +18,7 @@ from its_platform.release.outside import Outside
 from its_platform.release.placing import VersionDoesNotServe
 from its_platform.release.reconciling import reconcile
 from its_platform.release.truth import ReleaseChange
-from its_platform.release.upkeep import restore
+from its_platform.release.upkeep import mend, restore
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
 from tests.fakes import CORRUPT, Crash, FakeRegistry, FakeTriton, Steps, fake_outside
@@ -411,6 +412,69 @@ def test_a_bad_file_in_the_repository_does_not_keep_the_served_version_down(plat
     restore(platform.stores, outside=platform.outside)
     platform.assert_served(1)
     assert platform.triton.placed() == {MODEL: {1}}
+
+
+def test_files_that_are_not_whole_are_replaced_before_a_restart_needs_them(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    repository = platform.stores.settings.model_repository / MODEL
+    (repository / "1" / "model.onnx").write_bytes(CORRUPT)
+    (repository / "99").mkdir()
+    loads = list(platform.triton.loads)
+    restore(platform.stores, outside=platform.outside)
+    assert platform.triton.broken() == {}
+    assert platform.triton.placed() == {MODEL: {1}}
+    assert platform.triton.loads == loads, "what is loaded is not disturbed"
+    platform.restart_triton()
+    restore(platform.stores, outside=platform.outside)
+    platform.assert_served(1)
+
+
+def test_the_repository_is_mended_while_triton_is_away(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    repository = platform.stores.settings.model_repository / MODEL
+    (repository / "1" / "model.onnx").write_bytes(CORRUPT)
+    (repository / "99").mkdir()
+    platform.triton.is_away = True
+    mend(platform.stores, platform.outside)
+    assert platform.triton.broken() == {}
+    assert platform.triton.placed() == {MODEL: {1}}
+
+
+def test_a_broken_file_stays_where_the_registry_cannot_replace_it(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    (platform.stores.settings.model_repository / MODEL / "1" / "model.onnx").write_bytes(CORRUPT)
+    platform.registry.is_away = True
+    with pytest.raises(ServerUnavailable):
+        restore(platform.stores, outside=platform.outside)
+    assert platform.triton.placed() == {MODEL: {1}}
+    platform.registry.is_away = False
+    restore(platform.stores, outside=platform.outside)
+    assert platform.triton.broken() == {}
+
+
+def test_the_last_judgement_counts_although_the_clock_was_set_back_before_it(platform: Platform) -> None:
+    version = platform.train()
+    platform.judge(version, FAILED)
+    with platform.stores.database.session() as session:
+        session.execute(sa.text("UPDATE gate_results SET at = at + interval '1 day'"))
+    platform.judge(version)
+    assert platform.promote(version).kind == "released"
+
+
+def test_a_lease_of_the_future_that_a_dead_process_left_is_no_obstacle(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    with platform.stores.database.session() as session:
+        session.execute(sa.text("UPDATE leases SET holder = 'dead', expires_at = clock_timestamp() + interval '1 day'"))
+    platform.promote(platform.train_good())
+    platform.assert_served(2)
+
+
+def test_a_clock_that_jumps_past_a_lease_keeps_its_holder_from_writing(platform: Platform) -> None:
+    with truth.lease(platform.stores) as held:
+        with platform.stores.database.session() as session:
+            session.execute(sa.text("UPDATE leases SET expires_at = clock_timestamp() - interval '1 hour'"))
+        with pytest.raises(LeaseHeld):
+            held.renew()
 
 
 def test_routes_that_cannot_be_read_are_written_again(platform: Platform) -> None:

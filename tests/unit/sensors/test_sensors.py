@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +13,7 @@ from its_platform.errors import BadInput
 from its_platform.telemetry import parse_time
 from sensors.drift import PATIENCE, is_to_wait, learn_config
 from sensors.footage import LONGEST_PAUSE_S, next_try
-from sensors.predictions import is_worth_collecting
+from sensors.predictions import is_worth_collecting, oldest_file_s
 
 
 class FakeDecision:
@@ -67,3 +70,18 @@ def test_a_training_waits_for_footage_that_is_coming_in_but_not_for_ever():
     assert is_to_wait(True, NOON, NOON)
     assert not is_to_wait(False, NOON, NOON)
     assert not is_to_wait(True, NOON, NOON + PATIENCE)
+    assert not is_to_wait(True, NOON + timedelta(days=1), NOON), "the clock was set back"
+
+
+def test_a_retraining_takes_epochs_of_its_own_and_a_first_training_those_of_the_settings():
+    later = learn_config(FakeDecision(), previous="v1", served_version=3, retraining_epochs=8)["ops"]
+    assert later["candidate_model"]["config"] == {"base_version": 3, "epochs": 8}
+    first = learn_config(FakeDecision(), previous=None, served_version=None, retraining_epochs=8)["ops"]
+    assert first["candidate_model"]["config"] == {}
+
+
+def test_predictions_that_were_written_before_the_clock_was_set_back_do_not_wait_for_that_time(tmp_path: Path):
+    file = tmp_path / "predictions-a.jsonl"
+    file.write_text("{}\n")
+    os.utime(file, (time.time() + 86_400, time.time() + 86_400))
+    assert oldest_file_s(tmp_path) > 86_000

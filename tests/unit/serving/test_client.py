@@ -78,7 +78,9 @@ async def test_only_what_was_asked_for_is_sent_as_a_parameter(settings: Settings
     moment = datetime.fromisoformat("2026-01-01T12:00:00+02:00")
     await client_of(settings, channel).detect(PICTURE, "north", moment, version=3, confidence=0.1)
     assert channel.calls[0]["model"] == "traffic_detector"
-    assert channel.calls[0]["parameters"] == {
+    sent = dict(channel.calls[0]["parameters"])
+    assert len(sent.pop("request")) == 32
+    assert sent == {
         "camera_id": "north",
         "captured_at": "2026-01-01T10:00:00+00:00",
         "version": 3,
@@ -112,9 +114,14 @@ async def test_a_time_without_a_zone_is_bad_input(settings: Settings) -> None:
 
 async def test_a_server_that_is_away_for_a_moment_is_asked_again(settings: Settings) -> None:
     channel = Channel(AWAY, ("Stub process 'x' is not healthy.", "StatusCode.INTERNAL"), Result())
-    answer = await client_of(settings, channel).detect(PICTURE)
+    client = client_of(settings, channel)
+    answer = await client.detect(PICTURE)
     assert answer.model_version == 7
     assert len(channel.calls) == 3
+    names = [call["parameters"]["request"] for call in channel.calls]
+    assert len(set(names)) == 1, "one request, however often it is sent"
+    await client.detect(PICTURE)
+    assert channel.calls[-1]["parameters"]["request"] not in names
 
 
 async def test_a_server_that_stays_away_is_unavailable(settings: Settings) -> None:

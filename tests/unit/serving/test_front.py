@@ -296,6 +296,26 @@ class TestEmbedder:
         ]
         assert is_embedded("south", 0.5)
 
+    def test_two_instances_share_the_interval_of_a_camera(self, front: Front, path: Path) -> None:
+        module = front("prediction_log")
+        instances = [module.Embedder(path, 1.0), module.Embedder(path, 1.0)]
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        embedded = [
+            instances[number % 2].embed(
+                a_prediction(front, [], at=(start + timedelta(seconds=number * 0.25)).isoformat())
+            )
+            is not None
+            for number in range(9)
+        ]
+        assert embedded == [number % 4 == 0 for number in range(9)]
+
+    def test_an_interval_that_another_left_half_written_stops_nothing(self, front: Front, path: Path) -> None:
+        embedder = front("prediction_log").Embedder(path, 1.0)
+        assert embedder.embed(a_prediction(front, [])) is not None
+        (left,) = (path.parent / "embedded").iterdir()
+        left.write_text("")
+        assert front("prediction_log").Embedder(path, 1.0).embed(a_prediction(front, [])) is not None
+
     def test_without_an_embedder_rows_have_no_vector(self, front: Front, tmp_path: Path) -> None:
         module = front("prediction_log")
         row = module.row_of(a_prediction(front, []), module.Embedder(tmp_path / "missing.onnx", 0))

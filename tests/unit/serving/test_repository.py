@@ -14,6 +14,7 @@ from its_platform.errors import BadInput, NotFound
 from its_platform.serving.repository import (
     RepositoryError,
     Route,
+    broken_versions,
     place_version,
     placed_versions,
     prepare_repository,
@@ -147,3 +148,25 @@ def test_what_the_front_is_given_needs_nothing_of_the_platform(settings: Setting
         assert "its_platform" not in {
             word for line in source.read_text().splitlines() if "import" in line for word in line.split(".")[0].split()
         }, source.name
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "model.onnx").write_bytes(b"another"), "holds another model.onnx"),
+        (lambda folder: (folder / "model.onnx").unlink(), "is half written: it has no model.onnx"),
+        (lambda folder: (folder / "version.json").unlink(), "is half written: it has no version.json"),
+        (lambda folder: (folder / "version.json").write_text("{"), "cannot be read"),
+    ],
+)
+def test_a_version_whose_files_are_not_whole_is_named_and_may_be_removed_although_it_is_routed(
+    settings: Settings, onnx: Path, spoil: Any, said: str
+) -> None:
+    for number in (3, 4):
+        place_version(settings, version_of(number, onnx), onnx)
+    write_routes(settings, {"production": route_of(version_of(3, onnx))})
+    assert broken_versions(settings) == {}
+    spoil(settings.model_repository / DETECTOR / "3")
+    assert list(broken_versions(settings)) == [(DETECTOR, 3)]
+    assert said in broken_versions(settings)[DETECTOR, 3]
+    assert remove_version(settings, DETECTOR, 3)

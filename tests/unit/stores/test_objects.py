@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import Settings, load_settings
-from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, open_objects
+from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, StorageFull, open_objects
 
 
 @pytest.fixture(params=["directory", "s3", "s3 below a prefix"])
@@ -82,7 +85,7 @@ def test_a_put_that_fails_leaves_the_old_object(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="disk full"):
         store.put("a", b"new")
     assert store.get("a") == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a"]
 
 
 def test_an_s3_server_that_is_away_is_unavailable_and_not_empty() -> None:
@@ -116,3 +119,44 @@ def test_a_folder_that_others_share_is_used_where_it_is_and_never_made(settings:
     (tmp_path / "shared").mkdir()
     open_objects(shared).put("frames/a.jpg", b"picture")
     assert (tmp_path / "shared" / "frames" / "a.jpg").read_bytes() == b"picture"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_in_words_and_leaves_the_old_object_and_no_half_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = DirectoryStore(tmp_path / "objects")
+    store.put("a", b"old")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fdatasync", refuse)
+    with pytest.raises(StorageFull, match=f"The disk under {store.folder} is full: .* nothing that was stored is lost"):
+        store.put("a", b"new")
+    monkeypatch.undo()
+    assert store.get("a") == b"old"
+    assert [path.name for path in store.folder.rglob("*") if path.is_file()] == ["a"]
+
+
+def test_another_error_of_the_disk_is_not_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.fdatasync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        DirectoryStore(tmp_path).put("a", b"x")
+
+
+def test_what_a_killed_writer_left_is_swept_later_and_never_listed(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put("a", b"x")
+    left, fresh = tmp_path / ".unfinished" / "left", tmp_path / ".unfinished" / "fresh"
+    for path in (left, fresh):
+        path.write_bytes(b"hal")
+    long_ago = time.time() - 7200
+    os.utime(left, (long_ago, long_ago))
+    assert list(store.list()) == ["a"]
+    assert store.sweep() == 1
+    assert not left.exists()
+    assert fresh.exists(), "its writer may still be at it"

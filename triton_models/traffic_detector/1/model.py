@@ -2,8 +2,9 @@
 
 Enters: `images`, RGB uint8 `[n, H, W, 3]`, and request parameters (all optional):
 `camera_id`, `captured_at` (ISO 8601), `stage` or `version`, `purpose` (`live`), `confidence` (instead of the
-thresholds by class). Leaves: `detections`, float32 `[n, 300, 6]` in pixels of the picture, zero rows pad; and
-`served_version` int32 `[n]` and `served_model` bytes `[1]` where they are asked for.
+thresholds by class), `request` (the same for a request that is sent again). Leaves: `detections`, float32
+`[n, 300, 6]` in pixels of the picture, zero rows pad; and `served_version` int32 `[n]` and `served_model` bytes `[1]`
+where they are asked for.
 Letterboxing, the choice of the detector, its thresholds and the log of predictions happen here. How a detector is run,
 and what is done with the log, do not.
 """
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -44,6 +46,8 @@ class TritonPythonModel:
     """One instance of the front. Each has a log of its own."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        # The threads of OpenCV's pool spin while they wait, which costs more than these small pictures gain from them.
+        cv2.setNumThreads(1)
         parameters = {
             name: value["string_value"] for name, value in json.loads(args["model_config"])["parameters"].items()
         }
@@ -108,7 +112,8 @@ class TritonPythonModel:
         for start in range(0, len(images), self.max_batch):
             fitted = [letterbox(image, size) for image in images[start : start + self.max_batch]]
             fit = fitted[0][1]
-            for found in _infer(route, np.stack([square for square, _ in fitted])):
+            squares = [square for square, _ in fitted]
+            for found in _infer(route, squares[0][None] if len(squares) == 1 else np.stack(squares)):
                 found = found[(found[:, 4] > 0) & (found[:, 5] < len(route.classes))]
                 found = found[np.argsort(-found[:, 4], kind="stable")]
                 found[:, :4] = to_picture(found[:, :4], fit, height, width)
@@ -119,12 +124,21 @@ class TritonPythonModel:
         if asked.purpose in NOT_LOGGED:
             return
         height, width = asked.images.shape[1:3]
-        for image, found in zip(asked.images, rows, strict=True):
+        for number, (image, found) in enumerate(zip(asked.images, rows, strict=True)):
             # The tensor lies in memory that Triton takes back with the response.
             copy = np.array(image)
             self.log.add(
                 Prediction(
-                    asked.captured_at, asked.camera_id, asked.purpose, route, width, height, copy, found, latency_ms
+                    asked.captured_at,
+                    asked.camera_id,
+                    asked.purpose,
+                    route,
+                    width,
+                    height,
+                    copy,
+                    found,
+                    latency_ms,
+                    f"{asked.request}/{number}" if asked.request else "",
                 )
             )
 
@@ -144,6 +158,7 @@ class _Asked:
         given = json.loads(text) if text else {}
         self.camera_id = str(given.get("camera_id", "unknown"))
         self.purpose = str(given.get("purpose", "live"))
+        self.request = str(given.get("request", ""))
         self.stage = str(given["stage"]) if "stage" in given else None
         try:
             self.version = int(given["version"]) if "version" in given else None

@@ -1,0 +1,296 @@
+"""What Triton costs: gRPC with uint8 against ONNX Runtime in process, and the front against the detector behind it.
+
+    python benchmarks/serving.py
+
+The detector is the starter checkpoint (yolo11n, fp32), exported anew at 640 and 320 px, on frames of the simulated
+world. Ours and its peer do the same work on the same cores: letterboxed uint8 in, chosen boxes out, two sessions of one
+thread each. CPU is that of every process that takes part: client, server, stubs. The front gets the camera's 640x360
+picture rather than the finished square, and its log is on: four cameras of 25 frames a second, each embedded as often
+as the settings say. A round ends when the last row of the log is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from multiprocessing import get_context
+from os import getpid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from figures import Comparison, Figure, Round, above_peer, measure, times_peer
+from its_platform.model.embedder import export_embedder
+from its_platform.model.export import DetectorFile, detect_squares, export_detector, open_session
+from its_platform.model.letterbox import letterbox
+from its_platform.serving.client import DetectorClient
+from its_platform.serving.config import FRONT
+from its_platform.serving.processes import running, stubs
+from its_platform.serving.repository import file_digest, place_version, route_of, write_routes
+from its_platform.serving.server import start_triton, stop_triton
+from its_platform.settings import STARTER_WEIGHTS, Settings
+from its_platform.stores.registry import ModelVersion
+from its_platform.telemetry import Progress, no_progress
+from workplace import command_of, cpu_ms_of, own_home, run_alone
+
+IMAGES = {640: 80, 320: 200}
+WORKERS = 2
+IN_FLIGHT = 3
+CAMERAS = 4
+FRAME_INTERVAL = timedelta(milliseconds=40)
+LOG_WITHIN_S = 60.0
+COMMAND = command_of("serving")
+COST_SLACK_MS = 4.0
+FRONT_SLACK_MS = 3.0
+LEAST_THROUGHPUT = 0.95
+
+Pictures = list[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One detector: asked in process through `sessions`, or in Triton as `version`."""
+
+    version: ModelVersion
+    stage: str
+    sessions: list[Any]
+    squares: Pictures
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a number of images took. split: CPU milliseconds an image, by who used them."""
+
+    images_per_s: float
+    split: Mapping[str, float]
+
+    @property
+    def cpu_ms(self) -> float:
+        return sum(self.split.values())
+
+
+def comparisons(size: int) -> dict[str, Comparison]:
+    def of(name: str, **how: Any) -> Comparison:
+        return Comparison(name=f"{name}, {size} px", command=COMMAND, **how)
+
+    cost = {"unit": "CPU ms an image", "split_unit": "CPU ms an image"}
+    found = {
+        "cost": of(
+            "Triton over gRPC",
+            peer_name="ONNX Runtime in process",
+            floor=above_peer(COST_SLACK_MS),
+            **cost,
+        ),
+        "front": of(
+            "traffic_detector with its log",
+            peer_name="fitting it oneself and asking the detector",
+            floor=above_peer(FRONT_SLACK_MS),
+            **cost,
+        ),
+    }
+    if size == max(IMAGES):
+        found["throughput"] = of(
+            "Triton over gRPC, throughput",
+            peer_name="ONNX Runtime in process",
+            unit="images/s",
+            floor=times_peer(LEAST_THROUGHPUT),
+            better="higher",
+        )
+    return found
+
+
+def figures(progress: Progress = no_progress) -> list[Figure]:
+    with own_home() as settings, platform(settings, progress) as (served, pictures):
+        log = Log(settings)
+        wanted = [comparison for size in served for comparison in comparisons(size).values()]
+        return measure(wanted, partial(one_round, settings, served, pictures, log), progress)
+
+
+def one_round(settings: Settings, served: dict[int, Served], pictures: Pictures, log: Log) -> dict[str, Round]:
+    rounds = {}
+    for size, detector in served.items():
+        names, count = comparisons(size), IMAGES[size]
+        raw = in_process(detector, count)
+        direct = asyncio.run(over_grpc(settings, count, partial(ask_detector, detector)))
+        silent = asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "probe")))
+        logged = asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "live"), log))
+        rounds[names["cost"].name] = Round(direct.cpu_ms, raw.cpu_ms, direct.cpu_ms, raw.cpu_ms, direct.split)
+        peer_cpu_ms = direct.cpu_ms + fitting_ms(pictures, size)
+        rounds[names["front"].name] = Round(
+            logged.cpu_ms,
+            peer_cpu_ms,
+            logged.cpu_ms,
+            peer_cpu_ms,
+            {**logged.split, "of which the log": logged.cpu_ms - silent.cpu_ms},
+        )
+        if "throughput" in names:
+            rounds[names["throughput"].name] = Round(direct.images_per_s, raw.images_per_s, direct.cpu_ms, raw.cpu_ms)
+    return rounds
+
+
+def fitting_ms(pictures: Pictures, size: int) -> float:
+    """CPU milliseconds of fitting one picture into the detector's square, which a caller of the front need not do."""
+    began = time.thread_time()
+    for picture in pictures:
+        letterbox(picture, size)
+    return (time.thread_time() - began) * 1000 / len(pictures)
+
+
+def in_process(detector: Served, count: int) -> Cost:
+    """Two workers, a session of one thread each, take images as they get to them."""
+
+    def work(worker: int) -> None:
+        for number in range(worker, count, WORKERS):
+            detect_squares(detector.sessions[worker], detector.squares[number % len(detector.squares)][None])
+
+    before, began = cpu_ms_of([getpid()]), time.perf_counter()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(work, range(WORKERS)))
+    wall_s = time.perf_counter() - began
+    return Cost(count / wall_s, {"process": (cpu_ms_of([getpid()]) - before) / count})
+
+
+async def over_grpc(
+    settings: Settings,
+    count: int,
+    ask: Callable[[DetectorClient, int], Awaitable[object]],
+    log: Log | None = None,
+) -> Cost:
+    """So many requests are under way at once; with a log, the CPU counts until its last row is written."""
+    numbers = iter(range(count))
+    async with DetectorClient(settings, deadline_s=60.0) as client:
+
+        async def work() -> None:
+            for number in numbers:
+                await ask(client, number)
+
+        await ask(client, 0)
+        if log is not None:
+            log.wait_for(1)
+        processes = _processes(settings)
+        before = {who: cpu_ms_of(pids) for who, pids in processes.items()}
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+        wall_s = time.perf_counter() - began
+        # The client has done its part; looking for the log's rows is the benchmark's own work.
+        client_ms = cpu_ms_of(processes["client"]) - before["client"]
+        if log is not None:
+            log.wait_for(count)
+        used = {who: cpu_ms_of(pids) - before[who] for who, pids in processes.items()} | {"client": client_ms}
+        split = {who: spent / count for who, spent in used.items()}
+        return Cost(count / wall_s, split)
+
+
+async def ask_detector(detector: Served, client: DetectorClient, number: int) -> None:
+    square = detector.squares[number % len(detector.squares)]
+    route = route_of(detector.version)
+    await client.infer_detector(route.model, route.version, square)
+
+
+async def ask_front(detector: Served, pictures: Pictures, purpose: str, client: DetectorClient, number: int) -> None:
+    await client.detect(
+        pictures[number % len(pictures)],
+        camera_id=f"camera-{number % CAMERAS}",
+        captured_at=datetime(2026, 1, 1, tzinfo=UTC) + FRAME_INTERVAL * (number // CAMERAS),
+        stage=detector.stage,
+        purpose=purpose,
+    )
+
+
+class Log:
+    """The front's log, of which so many more rows are waited for each time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._spool = settings.spool
+        self._seen = 0
+
+    def wait_for(self, rows: int) -> None:
+        """Raises `RuntimeError` when they do not come, which a lost row would cause."""
+        self._seen += rows
+        end = time.monotonic() + LOG_WITHIN_S
+        while (found := self._rows()) < self._seen:
+            if time.monotonic() > end:
+                raise RuntimeError(f"the front logged {found} of {self._seen} rows")
+            time.sleep(0.1)
+
+    def _rows(self) -> int:
+        rows = 0
+        for path in self._spool.glob("predictions-*"):
+            try:
+                rows += path.read_bytes().count(b"\n")
+            except FileNotFoundError:
+                # Renamed since it was listed, so that this count is too low; the next one is not.
+                continue
+        return rows
+
+
+@contextmanager
+def platform(settings: Settings, progress: Progress) -> Iterator[tuple[dict[int, Served], Pictures]]:
+    """A Triton that serves both detectors, and the pictures to ask it with."""
+    progress("serving, export", 0, len(IMAGES) + 1)
+    pictures = _pictures()
+    served = {}
+    # The export loads PyTorch, which would stand beside the sessions that are measured.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(export_embedder, settings).result()
+        for number, size in enumerate(IMAGES):
+            path = settings.home / f"{size}.onnx"
+            about = pool.submit(export_detector, STARTER_WEIGHTS, path, size).result()
+            version = _version(about, path)
+            place_version(settings, version, path)
+            squares = [letterbox(picture, size)[0] for picture in pictures]
+            sessions = [open_session(path, threads=1) for _ in range(WORKERS)]
+            served[size] = Served(version, "production" if number == 0 else "staging", sessions, squares)
+            progress("serving, export", number + 1, len(IMAGES) + 1, f"{size} px")
+    write_routes(settings, {one.stage: route_of(one.version) for one in served.values()})
+    start_triton(settings)
+    progress("serving, export", len(IMAGES) + 1, len(IMAGES) + 1, "Triton answers")
+    try:
+        yield served, pictures
+    finally:
+        stop_triton(settings)
+
+
+def _pictures() -> Pictures:
+    from its_platform.simulation import render
+
+    views = ("junction", "boulevard", "motorway")
+    return [render(view, 1, float(at_s)).image for view in views for at_s in range(0, 40, 10)]
+
+
+def _version(about: DetectorFile, path: Path) -> ModelVersion:
+    return ModelVersion(
+        name="traffic-detector",
+        version=1,
+        run_id="benchmark",
+        digest=about.digest,
+        dataset_version="none",
+        family=about.family,
+        image_size=about.image_size,
+        classes=list(about.classes),
+        thresholds={},
+        onnx_digest=file_digest(path),
+    )
+
+
+def _processes(settings: Settings) -> dict[str, list[int]]:
+    """Who takes part: the client, which is this process, the server, and the stubs of detectors and front."""
+    server, alive = running(settings), stubs(settings)
+    return {
+        "client": [getpid()],
+        "tritonserver": [server.pid] if server else [],
+        "detectors": [stub.pid for stub in alive if stub.model != FRONT],
+        "front": [stub.pid for stub in alive if stub.model == FRONT],
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_alone(figures))

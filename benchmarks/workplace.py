@@ -1,0 +1,118 @@
+"""Where a benchmark works: a home of its own on ports of its own, and the CPU time of processes.
+
+Enters: nothing of the person's settings but `ITS_TEST_DATA`. Leaves: settings whose home is removed at the end. What
+is measured there does not belong here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from rich.console import Console
+
+from figures import Figure, show, write
+from its_platform.settings import Ports, Settings, load_settings
+from its_platform.telemetry import Progress, silence_tools, terminal_progress
+
+if TYPE_CHECKING:
+    from its_platform.stores import Stores
+
+
+def own_environment(home: Path) -> dict[str, str]:
+    """The environment of a platform at `home` on free ports, without any other setting of the person's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ITS_") or name == "ITS_TEST_DATA"}
+    names = list(Ports.model_fields)
+    ports = {f"ITS_PORTS__{name.upper()}": str(port) for name, port in zip(names, _free_ports(len(names)), strict=True)}
+    return {**kept, **ports, "ITS_HOME": str(home)}
+
+
+@contextmanager
+def own_home() -> Iterator[Settings]:
+    """Settings of a home that is there for this benchmark alone; its PostgreSQL is stopped with the block."""
+    from its_platform.stores.database import dispose_engines
+    from its_platform.stores.postgres import stop_postgres
+
+    before = dict(os.environ)
+    home = Path(tempfile.mkdtemp(prefix="its-bench-"))
+    try:
+        os.environ.clear()
+        os.environ.update(own_environment(home))
+        silence_tools()
+        settings = load_settings(home=home)
+        try:
+            yield settings
+        finally:
+            dispose_engines()
+            stop_postgres(settings)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def open_own_stores(settings: Settings) -> Stores:
+    """The stores of such a home, with PostgreSQL running and the platform's own tables made: no MLflow, no Dagster."""
+    from its_platform.stores import open_stores
+    from its_platform.stores.database import migrate
+    from its_platform.stores.postgres import start_postgres
+
+    start_postgres(settings)
+    stores = open_stores(settings)
+    migrate(stores.database.engine)
+    return stores
+
+
+def test_data() -> Path | None:
+    """The real footage at `ITS_TEST_DATA`, where it is there."""
+    folder = os.environ.get("ITS_TEST_DATA")
+    return Path(folder) if folder and (Path(folder) / "videos").is_dir() else None
+
+
+def cpu_ms_of(pids: Iterable[int]) -> float:
+    """CPU milliseconds, user and system, that these processes have used so far; one that is gone counts as none."""
+    total_s = 0.0
+    for pid in pids:
+        try:
+            used = psutil.Process(pid).cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total_s += used.user + used.system
+    return total_s * 1000
+
+
+def command_of(topic: str) -> str:
+    return f"python benchmarks/{topic}.py"
+
+
+def run_alone(measure: Callable[[Progress], list[Figure]], words: Sequence[str] | None = None) -> int:
+    """What each script does when it is run: measure, print the table, write the figures where `--out` says.
+
+    1 when a floor is not kept.
+    """
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--out", type=Path, help="write the figures to this file")
+    asked = parser.parse_args(words)
+    with ExitStack() as stack:
+        figures = measure(stack.enter_context(terminal_progress()))
+    show(figures, Console(width=None if sys.stdout.isatty() else 150))
+    if asked.out:
+        write(figures, asked.out)
+    return 0 if all(figure.passed for figure in figures) else 1
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]

@@ -1,0 +1,17 @@
+-- What live cameras were answered; probes, references and pictures drawn by hand are left out.
+select
+    row_key,
+    {{ utc("captured_at") }} as captured_at,
+    {{ utc("logged_at") }} as logged_at,
+    date_trunc('hour', {{ utc("captured_at") }}) as captured_hour,
+    camera_id,
+    model,
+    version,
+    stage,
+    light,
+    counts,
+    objects,
+    latency_ms,
+    load_number
+from {{ source("platform", "predictions") }}
+where purpose = 'live'

@@ -1,0 +1,38 @@
+"""Look for what keeps the platform from working, and say what a person can do about it.
+
+Each check looks at one thing as it is right now and gives its findings: the machine in `machine.py`, the servers in
+`servers.py`, what the loop has come to in `loop.py`. Nothing is changed here; what mends by itself is mended by
+`supervisor.py`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from its_platform.doctor import loop, machine, servers
+from its_platform.doctor.finding import Finding
+from its_platform.errors import ItsError
+from its_platform.settings import Settings
+
+__all__ = ["CHECKS", "Finding", "examine"]
+
+Check = Callable[[Settings], list[Finding]]
+# In the order in which things depend on each other.
+CHECKS: tuple[Check, ...] = (*machine.CHECKS, *servers.CHECKS, *loop.CHECKS)
+
+
+def examine(settings: Settings, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:
+    """Every check, in order. A check that itself fails is a finding too."""
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            found.extend(check(settings))
+        except (ItsError, OSError, ValueError, KeyError, SQLAlchemyError, subprocess.SubprocessError) as error:
+            name = check.__name__.removeprefix("check_").replace("_", " ")
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            remedy = getattr(error, "hint", "") or f"{settings.logs} has a log of each server."
+            found.append(Finding(name, False, f"could not be looked at: {first}", remedy))
+    return found

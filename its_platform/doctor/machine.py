@@ -1,0 +1,132 @@
+"""The machine under the platform: environments, programs, room on its disks, clock, ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from its_platform import processes
+from its_platform.dagster_runs import CLOCK_TOLERANCE_S, ticks_ahead_s
+from its_platform.doctor.finding import Finding
+from its_platform.settings import Settings
+from its_platform.stack import PARTS
+from its_platform.stores.postgres import is_running
+
+LEAST_FREE_GB = 5.0
+FULL_GB = 0.05
+
+
+def check_environments(settings: Settings) -> list[Finding]:
+    """The three environments beside the platform's own."""
+    wanted = {
+        "DVC": settings.environments / "dvc" / "bin" / "dvc",
+        "Triton's Python": settings.environments / "triton" / "bin" / "python",
+        "Triton's server": settings.environments
+        / "tritonserver"
+        / "pytriton"
+        / "tritonserver"
+        / "bin"
+        / "tritonserver",
+    }
+    missing = [f"{name} ({path})" for name, path in wanted.items() if not path.exists()]
+    if missing:
+        return [Finding("environments", False, f"missing: {', '.join(missing)}", "Run `make install`.")]
+    version = ".".join(map(str, sys.version_info[:3]))
+    return [Finding("environments", True, f"Python {version}, {', '.join(wanted)}")]
+
+
+def check_programs(settings: Settings) -> list[Finding]:
+    """Programs of the system that are called."""
+    if shutil.which("git") is None:
+        return [Finding("git", False, "not installed", "Install git; dataset versions are kept in it.")]
+    said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    return [Finding("git", True, said)]
+
+
+def check_disk(settings: Settings) -> list[Finding]:
+    """Room for footage, models and logs on each disk that the home folder reaches, and whether it can be written."""
+    home = settings.home.absolute()
+    while not home.exists():
+        home = home.parent
+    if not os.access(home, os.W_OK):
+        return [Finding("disk", False, f"{home} cannot be written", "Choose another home with ITS_HOME.")]
+    disks = {home.stat().st_dev: home}
+    for name in ("objects", "tables", "triton", "mlartifacts", "postgres"):
+        if (home / name).exists():
+            disks.setdefault((home / name).stat().st_dev, home / name)
+    return [_room(folder) for folder in disks.values()]
+
+
+def _room(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 1e9
+    remedy = f"Make room, or choose another home with ITS_HOME; {LEAST_FREE_GB:.0f} GB are wanted."
+    if free < FULL_GB:
+        remedy = f"Make room on the disk of {folder}; what could not be written is then written by itself."
+        return Finding("disk", False, f"the disk under {folder} is full: {free * 1000:.0f} MB are free", remedy)
+    return Finding("disk", free >= LEAST_FREE_GB, f"{free:.1f} GB free at {folder}", remedy, is_severe=free < 1)
+
+
+def check_clock(settings: Settings) -> list[Finding]:
+    """A clock that is far off files frames and reports under the wrong time."""
+    now = datetime.now(UTC)
+    if not 2025 <= now.year <= 2100:
+        return [Finding("clock", False, f"the clock says {now:%Y-%m-%d %H:%M} UTC", "Set the system's clock.")]
+    if settings.database_url is not None or is_running(settings):
+        import sqlalchemy as sa
+
+        from its_platform.stores.database import Database
+
+        with Database(settings).engine.connect() as connection:
+            there: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+        off = (datetime.now(UTC) - there).total_seconds()
+        if abs(off) > 5:
+            return [Finding("clock", False, f"{off:+.0f} s from the database's clock", "Set both by NTP.")]
+    ahead = _newest_file(settings.home / "run") - time.time()
+    if ahead > CLOCK_TOLERANCE_S:
+        return [Finding("clock", False, f"files of this home are {ahead:.0f} s in the future", "Set the clock by NTP.")]
+    if (
+        is_running(settings)
+        and settings.database_url is None
+        and (waits := ticks_ahead_s(settings)) > CLOCK_TOLERANCE_S
+    ):
+        told = f"it was set back: Dagster's sensors last looked {waits:.0f} s in the future"
+        remedy = (
+            "Set it by NTP. The supervisor restarts Dagster's daemon within 10 s; without one, `its down`, `its up`."
+        )
+        return [Finding("clock", False, told, remedy)]
+    return [Finding("clock", True, f"{now:%Y-%m-%d %H:%M:%S} UTC")]
+
+
+def check_ports(settings: Settings) -> list[Finding]:
+    """Ports that a part would need and that another program holds."""
+    wrong = []
+    for part in PARTS:
+        if processes.find(processes.read_record(settings, part.name)) is not None:
+            continue
+        for name in part.ports:
+            port = getattr(settings.ports, name)
+            owner = processes.port_owner(settings.host, port)
+            if owner is not None:
+                remedy = f"Stop that, or choose another with ITS_PORTS__{name.upper()}."
+                wrong.append(Finding("ports", False, f"{port}, for {part.title}, is taken by {owner}", remedy))
+    numbers = [getattr(settings.ports, name) for part in PARTS for name in part.ports]
+    return wrong or [Finding("ports", True, ", ".join(map(str, sorted(numbers))))]
+
+
+def _newest_file(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in folder.glob("*") if path.is_file()), default=0.0)
+
+
+CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
+    check_environments,
+    check_programs,
+    check_disk,
+    check_ports,
+    check_clock,
+)

@@ -1,0 +1,131 @@
+"""The servers: the database, each part of the stack, Dagster's daemon and definitions, what an ended stack left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from its_platform import processes
+from its_platform.doctor.finding import Finding
+from its_platform.settings import Settings
+from its_platform.stack import PARTS, SUPERVISOR, PartStatus, dagster_query, is_up, part_status
+from its_platform.stores.postgres import is_running, server_process
+
+_NOT_UP = "not started; `its up` starts it"
+_JUST_STARTED_S = 120.0
+
+
+def check_database(settings: Settings) -> list[Finding]:
+    """The server, and whether the tables are those of this code."""
+    if settings.database_url is None and not is_running(settings):
+        remedy = f"Read {settings.home / 'postgres' / 'server.log'}, then `its down` and `its up`."
+        if server_process(settings) is not None:
+            return [Finding("database", False, "does not take connections", remedy)]
+        if is_up(settings):
+            told = "its server is gone while the others run; whoever asks it next starts it again"
+            return [Finding("database", False, told, remedy)]
+        return [Finding("database", True, "not started")]
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    from its_platform.stores.database import MIGRATIONS, Database
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    wanted = ScriptDirectory.from_config(config).get_current_head()
+    with Database(settings).engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        server = connection.connection.dbapi_connection.server_version  # type: ignore[union-attr]
+    if present != wanted:
+        finding = f"its tables are of step {present or 'none'}, the code wants {wanted}"
+        return [Finding("database", False, finding, "Run `its up`.")]
+    return [Finding("database", True, f"PostgreSQL {server // 10000}, tables of step {present}")]
+
+
+def check_servers(settings: Settings) -> list[Finding]:
+    """Each part of the stack, by asking it."""
+    return [_of_part(settings, part_status(settings, part)) for part in PARTS if part.name != "dagster-daemon"]
+
+
+def check_serving(settings: Settings) -> list[Finding]:
+    """The front and each detector that a route names, by inferences; which instances of them are missing."""
+    from its_platform.serving.health import probe
+    from its_platform.serving.processes import running
+
+    if running(settings) is None:
+        return []
+    results = probe(settings)
+    remedy = "The supervisor loads it anew within 20 s; `its serving probe --revive` does so by hand."
+    ill = [
+        Finding(
+            "serving", False, f"{one.model}{f' version {one.version}' if one.version else ''}: {one.problem}", remedy
+        )
+        for one in results
+        if not one.is_healthy
+    ]
+    served = ", ".join(f"version {one.version} at {', '.join(one.stages)}" for one in results[1:])
+    return ill or [Finding("serving", True, served or "nothing is released yet")]
+
+
+def check_dagster_daemon(settings: Settings) -> list[Finding]:
+    """The daemon's heartbeats, and whether the definitions load."""
+    part = next(part for part in PARTS if part.name == "dagster-daemon")
+    status = part_status(settings, part)
+    if not status.is_healthy:
+        return [_of_part(settings, status)]
+    told = dagster_query(
+        settings,
+        "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } }"
+        " workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError"
+        " { __typename ... on PythonError { message } } } } } }",
+    )
+    found = []
+    beats = told["instance"]["daemonHealth"]["allDaemonStatuses"]
+    silent = [beat["daemonType"] for beat in beats if beat["required"] and not beat["healthy"]]
+    remedy = f"Read {status.log}; `its down` and `its up` start it anew."
+    found.append(Finding("Dagster's daemon", not silent, f"silent: {silent}" if silent else "every part beats", remedy))
+    for entry in told["workspaceOrError"].get("locationEntries", []):
+        loaded = entry["locationOrLoadError"] or {}
+        is_well = loaded.get("__typename") == "RepositoryLocation"
+        said = (loaded.get("message") or "loading").strip().splitlines()[-1]
+        finding = "load" if is_well else f"do not load: {said}"
+        found.append(
+            Finding("definitions", is_well, finding, "Mend the module that is named, then reload it on the page.")
+        )
+    return found
+
+
+def check_leftovers(settings: Settings) -> list[Finding]:
+    """Processes of an earlier start that nobody looks after any more."""
+    if is_up(settings):
+        return []
+    left = processes.left_behind(settings)
+    names = ", ".join(f"{process.name()} ({process.pid})" for process in left[:5])
+    return [Finding("leftovers", not left, names or "none", "`its down` ends them.", is_severe=False)]
+
+
+def _of_part(settings: Settings, status: PartStatus) -> Finding:
+    if status.is_healthy:
+        return Finding(status.title, True, f"answers{f' at {status.address}' if status.address else ''}")
+    if status.state == "stopped":
+        return Finding(status.title, not is_up(settings), _NOT_UP, "Run `its up`.", is_severe=False)
+    what = "has died" if status.state == "died" else "runs and does not answer"
+    if status.uptime_s is not None and status.uptime_s < _JUST_STARTED_S:
+        what = f"was started {status.uptime_s:.0f} s ago and does not answer yet"
+    remedy = f"The supervisor sees to it; else `its up` starts what is missing. Its log is {status.log}."
+    if status.name == SUPERVISOR:
+        remedy = (
+            f"`its up` starts it; nothing else revives it, and until then it revives nothing. Its log is {status.log}."
+        )
+    # The last line of a log that tells of no error is no reason.
+    why = f": {status.note}" if any(word in status.note for word in ("rror", "FATAL")) else ""
+    return Finding(status.title, False, f"{what}{why}", remedy)
+
+
+CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
+    check_database,
+    check_servers,
+    check_serving,
+    check_dagster_daemon,
+    check_leftovers,
+)

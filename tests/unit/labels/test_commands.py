@@ -1,0 +1,54 @@
+"""`its labels import` as a person gives it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from its_platform import cli
+from its_platform.cameras import add_camera
+from its_platform.cameras.registry import make_camera
+from its_platform.labels.store import current_labels
+from its_platform.stores import Stores
+from tests.unit.dataset.footage import add_frames
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        cli.main([*map(str, words)])
+    said = capsys.readouterr()
+    return int(end.value.code or 0), said.out, said.err
+
+
+def test_a_dry_run_says_what_would_be_taken_and_takes_nothing(
+    stores: Stores, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_DATABASE_URL", str(stores.settings.database_url))
+    add_camera(stores, make_camera("bridge", "sim://junction"))
+    first, second, _ = add_frames(stores, "bridge", [0, 1, 2])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / f"{first}.txt").write_text("0 .5 .5 .2 .2\n1 .7 .7 .2 .2\n2 .3 .3 .2 .2\n")
+    (tmp_path / "labels" / f"{second}.txt").write_text("2 .5 .5 .2 .2\n")
+    words = ["labels", "import", "yolo", tmp_path, "--camera", "bridge", "--classes", "bike,bicycle,pedestrian"]
+    words += ["--map", "bike=bicycle", "--drop", "pedestrian", "--json"]
+
+    code, out, _ = run(capsys, *words, "--dry-run")
+    said = json.loads(out)
+    assert code == 0
+    assert said.pop("dry_run")
+    counted = {"boxes": {"bicycle": 2}, "empty_frames": 1, "frames_without_labels": 1}
+    assert said == {"added": 2, "unchanged": 0, "refused": [], **counted}
+    assert current_labels(stores) == {}
+
+    code, out, _ = run(capsys, *words)
+    assert (code, json.loads(out)) == (0, said)
+    taken = current_labels(stores)
+    assert {name: len(entry.boxes) for name, entry in taken.items()} == {first: 2, second: 0}
+    assert taken[first].classes == ("bicycle",)
+
+    words[words.index("pedestrian")] = "pedestrians"
+    code, _, err = run(capsys, *words)
+    assert code == 1
+    assert "no class 'pedestrians'" in err

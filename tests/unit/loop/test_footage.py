@@ -1,0 +1,89 @@
+"""What a folder of labelled cameras is taken for, and how live footage gets its times."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from its_platform.cameras import parse_address
+from its_platform.errors import BadInput, NotFound
+from its_platform.frames.folder import image_names, time_in_name
+from its_platform.loop.footage import LIVE_SINCE, lay_out_live, read_world
+
+
+def camera(folder: Path, name: str, numbers: list[int], grey: int) -> None:
+    images = folder / name / "images"
+    images.mkdir(parents=True)
+    (folder / name / "labels").mkdir()
+    noise = np.random.default_rng(0).integers(-8, 8, (48, 64, 3))
+    picture = Image.fromarray(np.clip(grey + noise, 0, 255).astype(np.uint8))
+    for number in numbers:
+        picture.save(images / f"{name}_{number}.jpg")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "data.yaml").write_text("names: [car, truck]\n")
+    camera(tmp_path, "bridge", list(range(50)), 150)
+    camera(tmp_path, "tunnel", [*range(22), *range(60, 90)], 12)
+    return tmp_path
+
+
+def test_the_only_camera_of_the_night_comes_live_and_the_others_come_first(folder: Path):
+    world = read_world(folder)
+    assert (world.live, world.first, world.classes) == ("tunnel", ("bridge",), ("car", "truck"))
+
+
+def test_the_widest_jump_of_the_numbering_parts_what_teaches_from_what_judges(folder: Path):
+    world = read_world(folder)
+    assert world.names[world.judged_from] == "tunnel_60.jpg"
+    assert world.judge_share == pytest.approx(30 / 52)
+
+
+def test_footage_numbered_without_a_gap_is_parted_in_the_middle(folder: Path):
+    assert read_world(folder, live="bridge").judged_from == 25
+
+
+def test_a_picture_that_is_named_begins_the_judging_part(folder: Path):
+    assert read_world(folder, live="bridge", judged_from="bridge_28.jpg").judged_from == 28
+    with pytest.raises(BadInput, match="too few"):
+        read_world(folder, live="bridge", judged_from="bridge_3.jpg")
+    with pytest.raises(BadInput, match="no picture"):
+        read_world(folder, live="bridge", judged_from="other.jpg")
+
+
+def test_two_cameras_of_the_night_have_to_be_told_apart_by_a_person(folder: Path):
+    camera(folder, "garage", list(range(50)), 10)
+    with pytest.raises(BadInput, match="garage, tunnel are mostly of the night"):
+        read_world(folder)
+
+
+def test_a_folder_without_labelled_cameras_is_refused(tmp_path: Path):
+    with pytest.raises(NotFound):
+        read_world(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="0 labelled cameras"):
+        read_world(tmp_path)
+
+
+def test_live_pictures_are_a_second_apart_in_two_stretches_an_hour_apart(folder: Path, tmp_path: Path):
+    world = read_world(folder)
+    address = parse_address(lay_out_live(world, tmp_path / "home with space" / "tunnel"))
+    names = image_names(address.path)
+    times = [time_in_name(address, name) for name in names]
+    assert times[0] == LIVE_SINCE
+    assert times[21] == LIVE_SINCE + timedelta(seconds=21)
+    assert times[22] == LIVE_SINCE + timedelta(hours=1)
+    assert times[-1] == LIVE_SINCE + timedelta(hours=1, seconds=29)
+    assert [name.split("_", 1)[1] for name in names] == list(world.names)
+
+
+def test_laying_footage_out_again_touches_nothing(folder: Path, tmp_path: Path):
+    world = read_world(folder)
+    lay_out_live(world, tmp_path / "live")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "live").iterdir()}
+    lay_out_live(world, tmp_path / "live")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "live").iterdir()} == before

@@ -1,0 +1,43 @@
+"""Steps that a second start takes up, and settings that only their writer overwrites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from its_platform.errors import BadInput
+from its_platform.loop.play import Play, settle
+from its_platform.settings import Settings
+from its_platform.telemetry import no_progress
+
+
+def play(settings: Settings, folder: Path, began: list[str]) -> Play:
+    return Play(settings, None, folder, no_progress, began.append)  # type: ignore[arg-type]
+
+
+def test_a_step_adds_to_what_an_earlier_start_spent_on_it(settings: Settings, tmp_path: Path):
+    began: list[str] = []
+    first = play(settings, tmp_path, began)
+    first.step("frames", lambda: None)
+    first.seconds["frames"] = 5.0
+    first.step("labels", lambda: None)
+    second = play(settings, tmp_path, began)
+    second.step("frames", lambda: None)
+    assert second.seconds["frames"] >= 5.0
+    assert began == ["frames", "labels", "frames"]
+
+
+def test_settings_are_written_for_every_process_and_read_back(settings: Settings):
+    made = settle(settings, "its loop", {"training": {"epochs": 3}})
+    assert made.training.epochs == 3
+    assert settle(settings, "its loop", {"training": {"epochs": 4}}).training.epochs == 4
+
+
+def test_settings_of_another_writer_are_not_overwritten(settings: Settings):
+    path = settings.home / "settings.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("training: {epochs: 7}\n")
+    with pytest.raises(BadInput, match="not written by its loop"):
+        settle(settings, "its loop", {})
+    assert path.read_text() == "training: {epochs: 7}\n"

@@ -1,0 +1,181 @@
+"""The doctor names what is wrong and what to do, and a check that fails is a finding too."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from its_platform import dagster_runs, doctor
+from its_platform.dagster_runs import JobRun
+from its_platform.doctor import loop, machine, servers
+from its_platform.doctor.finding import Finding
+from its_platform.errors import ServerUnavailable
+from its_platform.settings import Settings, load_settings
+from its_platform.stack import PartStatus
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def ill(found: list[Finding]) -> list[Finding]:
+    return [one for one in found if not one.is_well]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServerUnavailable("away", "start it"), OSError("no such"), OperationalError("SELECT 1", {}, Exception("x"))],
+)
+def test_a_check_that_fails_is_a_finding_with_something_to_do(settings: Settings, error: Exception) -> None:
+    def check_the_odd_thing(settings: Settings) -> list[Finding]:
+        raise error
+
+    (found,) = doctor.examine(settings, (check_the_odd_thing,))
+    assert (found.name, found.is_well) == ("the odd thing", False)
+    assert found.finding.startswith("could not be looked at")
+    assert found.remedy
+
+
+def test_a_full_disk_is_named_with_its_folder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.home.mkdir(parents=True)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(10**12, 10**12, 2_000_000))
+    (found,) = machine.check_disk(settings)
+    assert found.is_severe
+    assert found.finding == f"the disk under {settings.home} is full: 2 MB are free"
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(10**12, 0, 10**12))
+    assert ill(machine.check_disk(settings)) == []
+
+
+def test_a_clock_that_was_set_back_is_named_by_the_sensors_that_wait_for_the_old_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SimpleNamespace(scalar_one=lambda: datetime.now(UTC))
+    connection = SimpleNamespace(execute=lambda query: now, __enter__=None)
+    monkeypatch.setattr(machine, "is_running", lambda settings: True)
+    monkeypatch.setattr(
+        "its_platform.stores.database.Database", lambda settings: SimpleNamespace(engine=Engine(connection))
+    )
+    monkeypatch.setattr(machine, "ticks_ahead_s", lambda settings: 86_400.0)
+    (found,) = ill(machine.check_clock(settings))
+    assert "it was set back: Dagster's sensors last looked 86400 s in the future" in found.finding
+    monkeypatch.setattr(machine, "ticks_ahead_s", lambda settings: -3.0)
+    assert ill(machine.check_clock(settings)) == []
+
+
+class Engine:
+    """An engine whose connection is what it is given."""
+
+    def __init__(self, connection: object) -> None:
+        self.connection = connection
+
+    def connect(self) -> Engine:
+        return self
+
+    def __enter__(self) -> object:
+        return self.connection
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_a_database_that_is_gone_under_a_running_stack_is_no_database_that_was_not_started(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ill(servers.check_database(settings)) == []
+    monkeypatch.setattr(servers, "is_up", lambda settings: True)
+    (found,) = ill(servers.check_database(settings))
+    assert "its server is gone" in found.finding
+
+
+@pytest.mark.parametrize(
+    ("state", "uptime_s", "note", "said"),
+    [
+        ("died", None, "GET /health 200 OK", "has died"),
+        ("died", None, "Error: no space", "has died: Error: no space"),
+        ("no answer", 4.0, "", "was started 4 s ago and does not answer yet"),
+        ("no answer", 4000.0, "", "runs and does not answer"),
+    ],
+)
+def test_a_server_that_is_ill_is_named_with_its_reason_where_it_gave_one(
+    state: str, uptime_s: float | None, note: str, said: str
+) -> None:
+    status = PartStatus("mlflow", "MLflow", "", state, None, None, uptime_s, "mlflow.log", note)
+    found = servers._of_part(load_settings(), status)
+    assert (found.name, found.is_well, found.finding) == ("MLflow", False, said)
+    assert "The supervisor sees to it" in found.remedy
+
+
+def test_the_supervisor_that_died_is_not_said_to_come_back_by_itself() -> None:
+    status = PartStatus("supervisor", "Supervisor", "", "died", None, None, None, "supervisor.log")
+    assert "nothing else revives it" in servers._of_part(load_settings(), status).remedy
+
+
+@pytest.mark.parametrize(
+    ("run", "lost", "said", "named"),
+    [
+        (JobRun("abcdefghij", "learn", "SUCCESS"), False, "", ""),
+        (JobRun("abcdefghij", "learn", "STARTED"), False, "", ""),
+        (JobRun("abcdefghij", "learn", "STARTED"), True, "", "the process of run abcdefgh is gone"),
+        (JobRun("abcdefghij", "learn", "FAILURE"), False, "no labels", "run abcdefgh failed: no labels"),
+        (JobRun("abcdefghij", "ingest", "STARTED"), False, "the disk is full", "run abcdefgh meets: the disk is full"),
+        (JobRun("abcdefghij", "learn", "QUEUED", is_repeat=True), False, "", "an earlier run was cut off"),
+    ],
+)
+def test_a_run_that_failed_lost_its_process_or_tries_again_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, run: JobRun, lost: bool, said: str, named: str
+) -> None:
+    monkeypatch.setattr(loop, "is_running", lambda settings: True)
+    monkeypatch.setattr(dagster_runs, "cut_off_runs", lambda settings: [run] if lost else [])
+    monkeypatch.setattr(dagster_runs, "latest_runs", lambda settings: [run])
+    monkeypatch.setattr(dagster_runs, "what_it_says", lambda settings, run_id: said)
+    found = ill(loop.check_runs(settings))
+    assert [named in one.finding for one in found] == ([True] if named else [])
+    assert all(one.remedy and one.name == f"job {run.job}" for one in found)
+
+
+def test_a_broken_version_in_the_repository_is_named(settings: Settings) -> None:
+    assert ill(loop.check_model_repository(settings)) == []
+    (settings.model_repository / "detector-yolo-onnx-320" / "9").mkdir(parents=True)
+    (found,) = ill(loop.check_model_repository(settings))
+    assert "version 9 of detector-yolo-onnx-320 is half written" in found.finding
+
+
+def test_a_wish_that_is_refused_is_named_with_what_serves_and_the_way_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = SimpleNamespace(stage="production", wished=2, served=1, in_the_way="accuracy_floor failed")
+    monkeypatch.setattr(loop, "is_running", lambda settings: True)
+    monkeypatch.setattr("its_platform.release.status", lambda stores: [stage])
+    (found,) = ill(loop.check_releases(settings))
+    assert "version 2 is asked for at production and not served: accuracy_floor failed" in found.finding
+    assert "version 1 goes on" in found.finding
+    assert "its release promote 1" in found.remedy
+    stage.in_the_way = None
+    assert ill(loop.check_releases(settings)) == []
+
+
+def test_a_window_without_a_report_is_not_called_free_of_drift(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = datetime(2026, 5, 1, tzinfo=UTC)
+    monkeypatch.setattr(loop, "is_running", lambda settings: True)
+    monkeypatch.setattr(
+        "its_platform.monitoring.windows.next_window", lambda stores: (since, since + timedelta(hours=1))
+    )
+    (found,) = ill(loop.check_drift_reports(settings))
+    assert "has no report; no drift was ruled out" in found.finding
+
+
+def test_rows_that_the_front_lost_are_counted_once_and_with_their_reasons(settings: Settings) -> None:
+    settings.spool.mkdir(parents=True)
+    (settings.spool / "lost.json").write_text('{"lost": 5, "reasons": {"OSError": 3, "queue is full": 2}}')
+    (found,) = ill(loop.check_prediction_log(settings))
+    assert found.finding == "5 rows lost (OSError: 3, queue is full: 2)"
+
+
+def test_a_doctor_starts_no_database(settings: Settings) -> None:
+    for check in loop.CHECKS:
+        assert ill(check(settings)) == []
+    assert not (settings.home / "postgres").exists()

@@ -1,0 +1,106 @@
+"""What the supervisor concludes from what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from its_platform import dagster_runs, processes
+from its_platform.dagster_runs import JobRun
+from its_platform.errors import ServerUnavailable
+from its_platform.settings import Settings
+from its_platform.supervisor import RunWatch, _guarded
+
+
+class Dagster:
+    """Stands in for what Dagster's database tells and is told."""
+
+    def __init__(self) -> None:
+        self.without_process: list[JobRun] = []
+        self.ahead_s = 0.0
+        self.given_up: list[str] = []
+        self.restarted: list[str] = []
+
+    def settle(self, settings: Settings, runs: Sequence[str] = ()) -> None:
+        self.given_up += runs
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Dagster:
+    dagster = Dagster()
+    monkeypatch.setattr(dagster_runs, "cut_off_runs", lambda settings: dagster.without_process)
+    monkeypatch.setattr(dagster_runs, "ticks_ahead_s", lambda settings: dagster.ahead_s)
+    monkeypatch.setattr(dagster_runs, "settle", dagster.settle)
+    monkeypatch.setattr(processes, "read_record", lambda settings, name: processes.Record(name, 1, "", "", "", []))
+    monkeypatch.setattr(
+        "its_platform.stack.restart_part", lambda settings, name, is_patient: dagster.restarted.append(name)
+    )
+    return dagster
+
+
+def test_a_run_is_given_up_when_it_had_no_process_at_two_looks(settings: Settings, told: Dagster) -> None:
+    watch = RunWatch(settings)
+    told.without_process = [JobRun("a", "learn", "STARTED")]
+    watch.look(0.0)
+    assert told.given_up == [], "Dagster has the first word"
+    watch.look(5.0)
+    assert told.given_up == [], "not yet the next look"
+    told.without_process.append(JobRun("b", "watch", "STARTED"))
+    watch.look(20.0)
+    assert told.given_up == ["a"]
+
+
+def test_a_run_whose_process_shows_up_between_two_looks_is_let_be(settings: Settings, told: Dagster) -> None:
+    watch = RunWatch(settings)
+    for now, without in (
+        (0.0, [JobRun("a", "learn", "STARTED")]),
+        (20.0, []),
+        (40.0, [JobRun("a", "learn", "STARTED")]),
+    ):
+        told.without_process = without
+        watch.look(now)
+    assert told.given_up == []
+
+
+def test_sensors_that_wait_for_a_past_time_have_the_daemon_restarted(settings: Settings, told: Dagster) -> None:
+    watch = RunWatch(settings)
+    told.ahead_s = 30.0
+    watch.look(0.0)
+    assert told.restarted == []
+    told.ahead_s = 86_400.0
+    watch.look(20.0)
+    assert told.restarted == ["dagster-daemon"]
+
+
+def test_an_error_nobody_thought_of_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("odd")
+
+    def refuse() -> None:
+        raise ServerUnavailable("away")
+
+    _guarded("the odd one", fail)
+    _guarded("the other", refuse)
+    assert "odd" in caplog.text
+    assert "the other: away" in caplog.text
+
+
+def test_the_process_of_a_run_and_the_reason_of_a_failure_are_read_from_dagsters_events() -> None:
+    def engine(label: str, text: str) -> dict:
+        data = {"metadata_entries": [{"label": label, "entry_data": {"text": text}}]}
+        return {"dagster_event": {"event_type_value": "ENGINE_EVENT", "event_specific_data": data}}
+
+    assert dagster_runs._worker(engine("pid", "1234")) == 1234
+    assert dagster_runs._worker(engine("step_keys", "['a']")) is None
+    assert dagster_runs._worker({"dagster_event": None}) is None
+
+    cause = {"message": "its_platform.stores.objects.StorageFull: The disk is full\n", "cause": None}
+    failure = {"event_type_value": "STEP_FAILURE", "event_specific_data": {"error": {"message": "x", "cause": cause}}}
+    assert dagster_runs._reason({"dagster_event": failure}).endswith("The disk is full")
+    told = {"user_failure_data": {"description": "Not taken in: north"}, "error": {"message": "y"}}
+    described = {"event_type_value": "STEP_FAILURE", "event_specific_data": told}
+    assert dagster_runs._reason({"dagster_event": described}) == "Not taken in: north"
+    check = {"success": False, "check_name": "gates_are_passed", "description": "accuracy"}
+    judged = {"event_type_value": "ASSET_CHECK_EVALUATION", "event_specific_data": check}
+    assert dagster_runs._reason({"dagster_event": judged}) == "gates_are_passed: accuracy"
