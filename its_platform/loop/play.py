@@ -75,14 +75,15 @@ def settle(settings: Settings, owner: str, wanted: Mapping[str, Any]) -> Setting
     import yaml
 
     path = settings.home / "settings.yaml"
-    if path.exists() and (yaml.safe_load(path.read_text("utf-8")) or {}).get("written_by") != owner:
+    first_line = f"# written by {owner}\n"
+    if path.exists() and not path.read_text("utf-8").startswith(first_line):
         raise BadInput(
             f"{path} was not written by {owner}, and is not overwritten.",
             f"Give it a home folder of its own: ITS_HOME=.its-{owner.split()[1]} {owner}.",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(f"{path}.part")
-    text = yaml.safe_dump({"home": str(settings.home.absolute()), "written_by": owner, **wanted}, sort_keys=False)
+    text = first_line + yaml.safe_dump({"home": str(settings.home.absolute()), **wanted}, sort_keys=False)
     partial.write_text(text, "utf-8")
     partial.replace(path)
     return load_settings()
