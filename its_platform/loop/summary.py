@@ -7,16 +7,23 @@ cameras' held-out blocks and the live camera's second stretch.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from its_platform.loop.play import PlayFailed, duplicates
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from its_platform.loop.run import RealPlay
-    from its_platform.model.scoring import Evaluation
+    from its_platform.model.scoring import SliceScore
     from its_platform.monitoring.reports import DriftReport
     from its_platform.release import Release
 
+FIRST_CAMERAS = "first cameras"
 ANY_CLASS = "any class"
 ALL_CLASSES = "mean of classes"
 
@@ -25,14 +32,17 @@ def summarise(
     play: RealPlay, releases: tuple[Release, Release], before: list[DriftReport], after: list[DriftReport]
 ) -> dict[str, Any]:
     """The facts. before, after: the reports on the live stretches under the first and the second version."""
+    from its_platform.dataset import load_manifest
     from its_platform.dataset.versions import list_versions, version
-    from its_platform.model.evaluate import evaluate_version
+    from its_platform.model.evaluate import JUDGED_SPLITS
 
     models = [play.stores.registry.get(release.model_name, release.version) for release in releases]
     judged_on = version(play.stores, models[1].dataset_version)
-    evaluations = [
-        evaluate_version(play.stores, model.version, judged_on.name, progress=play.progress) for model in models
-    ]
+    manifest = load_manifest(play.stores, judged_on.name)
+    judged = manifest[manifest["split"].isin(JUDGED_SPLITS)].reset_index(drop=True)
+    slices = slices_of(judged, play.world.live)
+    scores = [judge(play, model.version, judged, judged_on.classes, slices) for model in models]
+    main = main_class(scores[0])
     return {
         "data": str(play.world.folder),
         "classes": list(play.world.classes),
@@ -50,9 +60,7 @@ def summarise(
         ],
         "judged_on": judged_on.name,
         "scores": [
-            row
-            for model, evaluation in zip(models, evaluations, strict=True)
-            for row in scores_of(model.version, evaluation, main_class(evaluations[0]))
+            row for model, found in zip(models, scores, strict=True) for row in rows_of(model.version, found, main)
         ],
         "drift": [
             {
@@ -73,28 +81,49 @@ def summarise(
     }
 
 
-def main_class(evaluation: Evaluation) -> str:
+def slices_of(judged: DataFrame, live: str) -> dict[str, npt.NDArray[np.bool_]]:
+    """Rows of the judged frames by slice: all, the first cameras together, and each camera."""
+    camera = judged["camera_id"].to_numpy()
+    slices = {"all": np.ones(len(camera), bool), FIRST_CAMERAS: camera != live}
+    return slices | {name: camera == name for name in sorted(set(camera))}
+
+
+def judge(
+    play: RealPlay,
+    version: int,
+    judged: DataFrame,
+    classes: Sequence[str],
+    slices: Mapping[str, npt.NDArray[np.bool_]],
+) -> list[SliceScore]:
+    """Scores of a version's ONNX file on these frames, blocks of frames drawn anew for the intervals."""
+    from its_platform.model.evaluate import block_names, detect_frames, truth_of
+    from its_platform.model.registered import ONNX, version_folder
+    from its_platform.model.scoring import score_detections
+
+    found = detect_frames(play.stores, version_folder(play.stores, version) / ONNX, judged, classes, play.progress)
+    return score_detections(truth_of(judged, classes), found, classes, slices, block_names(judged))
+
+
+def main_class(scores: Sequence[SliceScore]) -> str:
     """The class that most of the judged boxes are of."""
-    boxes = {
-        s.class_name: s.boxes for s in evaluation.slices if s.slice == "all" and s.class_name in evaluation.classes
-    }
+    boxes = {s.class_name: s.boxes for s in scores if s.slice == "all" and s.class_name not in (None, "*")}
     if not boxes:
         raise PlayFailed("There are no judged boxes.", "`its dataset show` says what the dataset holds.")
     return str(max(boxes, key=lambda name: boxes[name]))
 
 
-def scores_of(version: int, evaluation: Evaluation, main: str) -> list[dict[str, Any]]:
-    """AP50 with its interval by camera: of the main class, of any class, and the mean over the classes."""
+def rows_of(version: int, scores: Sequence[SliceScore], main: str) -> list[dict[str, Any]]:
+    """AP50 with its interval by slice: of the main class, of any class, and the mean over the classes."""
+    known = {(score.slice, score.class_name): score for score in scores}
     rows = []
-    cameras = [name for name in evaluation.names() if name.startswith("camera=")]
-    for name in ("all", *cameras):
+    for name in dict.fromkeys(score.slice for score in scores):
         for shown, class_name in ((main, main), (ANY_CLASS, "*"), (ALL_CLASSES, None)):
-            score = evaluation.score(name, class_name)
+            score = known.get((name, class_name))
             if score is not None:
                 rows.append(
                     {
                         "version": version,
-                        "camera": name.removeprefix("camera="),
+                        "camera": name,
                         "what": shown,
                         "ap50": score.ap50,
                         "low": score.ap50_low,

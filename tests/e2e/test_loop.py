@@ -76,6 +76,7 @@ def test_both_versions_are_scored_on_the_same_frames_camera_by_camera(facts: dic
     assert first == second
     assert {camera for camera, _ in first} == {
         "all",
+        "first cameras",
         "boulevard_day",
         "fork_day",
         "highway_night",
