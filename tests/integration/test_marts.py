@@ -22,6 +22,7 @@ from tests.unit.dataset.footage import CLASSES, add_frames
 DAY = date(2026, 5, 1)
 AT = datetime(2026, 5, 1, 8, 59, 30, tzinfo=UTC)
 CAR = Box("car", 4, 5, 24, 25, "human", "reviewed")
+OTHER_CAR = Box("car", 4, 26, 24, 46, "human", "reviewed")
 
 
 def on(stores: Stores, target: str) -> Stores:
@@ -67,7 +68,7 @@ def test_the_marts_hold_what_the_platform_wrote_and_late_rows_reach_their_hour(s
         stores, "south", [7], light="night"
     )
     reviewed = FrameLabels(
-        first, (CAR, Box("truck", 30, 5, 50, 25, "human", "reviewed"), CAR), CLASSES, review="reviewed"
+        first, (CAR, Box("truck", 30, 5, 50, 25, "human", "reviewed"), OTHER_CAR), CLASSES, review="reviewed"
     )
     guessed = FrameLabels(second, (Box("car", 4, 5, 24, 25, "model", confidence=0.4),), CLASSES)
     empty = FrameLabels(dark, (), CLASSES, review="reviewed")

@@ -222,8 +222,14 @@ def test_one_broken_camera_does_not_keep_the_others_footage_out(defs, instance, 
         taken.append(name)
         return SimpleNamespace(camera_id=name, added=1, duplicates=0, rejected=0)
 
-    cameras = [SimpleNamespace(camera_id=name, enabled=name != "off") for name in ("broken", "north", "off")]
-    monkeypatch.setattr("its_platform.cameras.list_cameras", lambda _: cameras)
+    cameras = {name: SimpleNamespace(camera_id=name, enabled=name != "off") for name in ("broken", "north", "off")}
+
+    def list_cameras(_: object, enabled_only: bool) -> list[SimpleNamespace]:
+        return [camera for camera in cameras.values() if camera.enabled or not enabled_only]
+
+    monkeypatch.setattr("its_platform.cameras.list_cameras", list_cameras)
+    monkeypatch.setattr("its_platform.cameras.get_camera", lambda _, name: cameras[name])
+    monkeypatch.setattr("its_platform.frames.sources.watched_until", lambda camera, until: until)
     monkeypatch.setattr("its_platform.frames.ingest.ingest", ingest)
     monkeypatch.setattr("its_platform.frames.pictures.latest_frames_sheet", lambda *_: None)
     result = defs.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
