@@ -162,6 +162,11 @@ class ServingSettings(_Group):
         4096, ge=16, description="Log rows held in memory before further ones are lost and counted."
     )
     spool_flush_s: float = Field(1.0, gt=0, description="How often the log of predictions is written to disk.")
+    measure_every_s: float = Field(
+        0.2,
+        ge=0,
+        description="A live picture's light and noise are measured when this much of its camera's time passed.",
+    )
     embed_every_s: float = Field(
         0.5, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
     )

@@ -99,6 +99,7 @@ def front_config(serving: ServingSettings) -> ModelConfig:
             "spool_rows": str(serving.spool_rows),
             "spool_flush_s": str(serving.spool_flush_s),
             "embed_every_s": str(serving.embed_every_s),
+            "measure_every_s": str(serving.measure_every_s),
         },
     )
 

@@ -168,10 +168,22 @@ def a_prediction(front: Front, rows: list[list[float]], **changed: Any) -> Any:
     return front("prediction_log").Prediction(**{**values, **changed})
 
 
+def row_of(front: Front, prediction: Any, embedder: Any = None) -> dict[str, Any]:
+    module = front("prediction_log")
+    return module.row_of(prediction, embedder, module.Measured(0))
+
+
+def a_log(front: Front, folder: Path, most_rows: int) -> Any:
+    module = front("prediction_log")
+    return module.PredictionLog(
+        front("spool").Spool(folder, 3600), module.Embedder(folder / "no", 0), module.Measured(0), most_rows
+    )
+
+
 class TestRow:
     def test_counts_are_at_the_thresholds_and_scores_below_them_are_kept(self, front: Front) -> None:
         rows = [[0, 0, 100, 50, 0.9, 0], [0, 0, 20, 10, 0.4, 0], [0, 0, 20, 10, 0.3, 1], [0, 0, 9, 9, 0.02, 1]]
-        row = front("prediction_log").row_of(a_prediction(front, rows), None)
+        row = row_of(front, a_prediction(front, rows))
         assert row["counts"] == {"car": 1, "bus": 1}
         assert row["n"] == 2
         assert row["confidences"] == pytest.approx([0.9, 0.4, 0.3, 0.02])
@@ -182,7 +194,7 @@ class TestRow:
         json.dumps(row, allow_nan=False)
 
     def test_an_empty_picture_has_a_row_too(self, front: Front) -> None:
-        row = front("prediction_log").row_of(a_prediction(front, []), None)
+        row = row_of(front, a_prediction(front, []))
         assert (row["n"], row["mean_confidence"], row["confidences"]) == (0, None, [])
         assert row["counts"] == {"car": 0, "bus": 0}
 
@@ -190,16 +202,38 @@ class TestRow:
         from its_platform.frames.quality import figures, light_of
 
         image = np.random.default_rng(0).integers(0, 90, (100, 200, 3), dtype=np.uint8)
-        row = front("prediction_log").row_of(a_prediction(front, [], image=image), None)
+        row = row_of(front, a_prediction(front, [], image=image))
         for name, value in figures(image).items():
             assert row[name] == pytest.approx(value, abs=1e-4)
         assert row["light"] == light_of(figures(image))
 
 
+class TestMeasured:
+    def test_a_camera_is_measured_once_in_its_interval_of_captured_time(self, front: Front) -> None:
+        measured = front("prediction_log").Measured(0.2)
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+
+        def brightness(camera_id: str, at_s: float, grey: int) -> float:
+            at = (start + timedelta(seconds=at_s)).isoformat()
+            image = np.full((100, 200, 3), grey, np.uint8)
+            seen = measured.figures(a_prediction(front, [], camera_id=camera_id, at=at, image=image))
+            return round(seen["brightness"] * 255)
+
+        asked = ((0, 10), (0.12, 20), (0.2, 30), (0.36, 40), (0.1, 50))
+        assert [brightness("north", at_s, grey) for at_s, grey in asked] == [10, 10, 30, 30, 50]
+        assert brightness("south", 0.12, 60) == 60
+
+    def test_what_names_no_camera_is_measured_each_time(self, front: Front) -> None:
+        measured = front("prediction_log").Measured(60)
+        for grey in (10, 200):
+            image = np.full((100, 200, 3), grey, np.uint8)
+            seen = measured.figures(a_prediction(front, [], camera_id="unknown", image=image))
+            assert round(seen["brightness"] * 255) == grey
+
+
 class TestPredictionLog:
     def test_every_row_is_there_after_it_was_closed(self, front: Front, tmp_path: Path) -> None:
-        module = front("prediction_log")
-        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 100)
+        log = a_log(front, tmp_path, 100)
         for number in range(50):
             log.add(a_prediction(front, [], camera_id=str(number)))
         log.close()
@@ -218,7 +252,7 @@ class TestPredictionLog:
             return real(*given)
 
         monkeypatch.setattr(module, "row_of", slow)
-        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 4)
+        log = a_log(front, tmp_path, 4)
         for _ in range(20):
             log.add(a_prediction(front, []))
         gate.set()
@@ -233,14 +267,13 @@ class TestPredictionLog:
     ) -> None:
         module = front("prediction_log")
         monkeypatch.setattr(module, "MOST_PICTURE_BYTES", 100)
-        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 100)
+        log = a_log(front, tmp_path, 100)
         log.add(a_prediction(front, []))
         log.close()
         assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 1
 
     def test_one_odd_picture_does_not_end_the_log(self, front: Front, tmp_path: Path) -> None:
-        module = front("prediction_log")
-        log = module.PredictionLog(front("spool").Spool(tmp_path, 3600), module.Embedder(tmp_path / "no", 0), 100)
+        log = a_log(front, tmp_path, 100)
         log.add(a_prediction(front, [], image=np.zeros((0, 0, 3), np.uint8)))
         log.add(a_prediction(front, []))
         log.close()
@@ -273,7 +306,7 @@ class TestEmbedder:
     def test_a_row_carries_the_vector_and_whose_it_is(self, front: Front, path: Path) -> None:
         module = front("prediction_log")
         image = np.full((100, 200, 3), (10, 20, 30), np.uint8)
-        row = module.row_of(a_prediction(front, [], image=image), module.Embedder(path, 0))
+        row = row_of(front, a_prediction(front, [], image=image), module.Embedder(path, 0))
         assert row["embedding"] == pytest.approx([10, 20, 30])
         assert row["embedder"] == "abc"
 
@@ -318,5 +351,5 @@ class TestEmbedder:
 
     def test_without_an_embedder_rows_have_no_vector(self, front: Front, tmp_path: Path) -> None:
         module = front("prediction_log")
-        row = module.row_of(a_prediction(front, []), module.Embedder(tmp_path / "missing.onnx", 0))
+        row = row_of(front, a_prediction(front, []), module.Embedder(tmp_path / "missing.onnx", 0))
         assert (row["embedding"], row["embedder"]) == (None, None)

@@ -25,7 +25,7 @@ import triton_python_backend_utils as pb_utils
 sys.path.insert(0, str(Path(__file__).parent))
 
 from letterbox import letterbox, to_picture
-from prediction_log import Embedder, Prediction, PredictionLog
+from prediction_log import NO_CAMERA, Embedder, Measured, Prediction, PredictionLog
 from routing import NoRoute, Route, Routes
 from spool import Spool
 
@@ -58,6 +58,7 @@ class TritonPythonModel:
         self.log = PredictionLog(
             Spool(state / "spool", float(parameters["spool_flush_s"])),
             Embedder(state / "embedder.onnx", float(parameters["embed_every_s"])),
+            Measured(float(parameters["measure_every_s"])),
             int(parameters["spool_rows"]),
         )
 
@@ -156,7 +157,7 @@ class _Asked:
             raise Refused(f"at most {MOST_IMAGES} images in one request, not {shape[0]}", invalid)
         text = request.parameters()
         given = json.loads(text) if text else {}
-        self.camera_id = str(given.get("camera_id", "unknown"))
+        self.camera_id = str(given.get("camera_id", NO_CAMERA))
         self.purpose = str(given.get("purpose", "live"))
         self.request = str(given.get("request", ""))
         self.stage = str(given["stage"]) if "stage" in given else None
