@@ -346,9 +346,9 @@ def look_for(stand: Stand, record: FaultRecord, words: str) -> None:
 
 
 def register_copy(stand: Stand) -> int:
-    """A further version with the files of the served one, in an MLflow run of its own."""
+    """A further version with the files of the first one, in an MLflow run of its own."""
     registry = stand.stores.registry
-    model = registry.get(MODEL_NAME, stand.version())
+    model = min(registry.list(), key=lambda one: one.version)
     folder = registry.download(MODEL_NAME, model.version, stand.settings.home / "copy")
     run = registry.client().create_run(registry.experiment())
     facts = VersionFacts(
