@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from its_platform.cli.output import JsonFlag, emit
+from its_platform.cli.play import KeepUp, ProgressFile, play
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,25 +15,16 @@ if TYPE_CHECKING:
 
 def demo(
     scale: Annotated[Literal["full", "tiny"], typer.Option(help="`full`, or `tiny` for tests.")] = "full",
-    progress_jsonl: Annotated[Path | None, typer.Option(help="Add a line to this file as each step begins.")] = None,
-    keep_up: Annotated[bool, typer.Option("--keep-up", help="Leave the servers running at the end.")] = False,
+    progress_jsonl: ProgressFile = None,
+    keep_up: KeepUp = False,
     json: JsonFlag = False,
 ) -> None:
     """Run the whole loop on a simulated world; a demo that was stopped goes on where it was."""
     from its_platform.demo import run_demo
-    from its_platform.settings import load_settings
-    from its_platform.stack import is_up, stop_stack
-    from its_platform.telemetry import append_jsonl, terminal_progress
 
-    def on_step(name: str) -> None:
-        if progress_jsonl is not None:
-            append_jsonl(progress_jsonl, step=name, at=time.time())
-
-    was_up = is_up(load_settings())
-    with terminal_progress() as progress:
-        facts = run_demo(load_settings(), scale, progress, on_step)
-        if not (keep_up or was_up):
-            stop_stack(load_settings(), progress=progress)
+    facts = play(
+        lambda settings, progress, on_step: run_demo(settings, scale, progress, on_step), progress_jsonl, keep_up
+    )
     emit(facts, json, lambda: _table(facts))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from its_platform.cli.output import JsonFlag, emit
+from its_platform.cli.play import KeepUp, ProgressFile, play
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,8 +28,8 @@ def loop(
     size: Annotated[int, typer.Option(min=32, help="Side in pixels of the detector's input.")] = 480,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the first training.")] = 12,
     retraining_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the retraining.")] = 8,
-    progress_jsonl: Annotated[Path | None, typer.Option(help="Add a line to this file as each step begins.")] = None,
-    keep_up: Annotated[bool, typer.Option("--keep-up", help="Leave the servers running at the end.")] = False,
+    progress_jsonl: ProgressFile = None,
+    keep_up: KeepUp = False,
     json: JsonFlag = False,
 ) -> None:
     """Run the whole loop on real footage: all cameras but one teach a model, that one comes live, drift retrains.
@@ -37,20 +37,11 @@ def loop(
     A loop that was stopped goes on where it was.
     """
     from its_platform.loop import LoopPlan, run_loop
-    from its_platform.settings import load_settings
-    from its_platform.stack import is_up, stop_stack
-    from its_platform.telemetry import append_jsonl, terminal_progress
-
-    def on_step(name: str) -> None:
-        if progress_jsonl is not None:
-            append_jsonl(progress_jsonl, step=name, at=time.time())
 
     plan = LoopPlan(data, weights, live, judge_from, size, epochs, retraining_epochs)
-    was_up = is_up(load_settings())
-    with terminal_progress() as progress:
-        facts = run_loop(load_settings(), plan, progress, on_step)
-        if not (keep_up or was_up):
-            stop_stack(load_settings(), progress=progress)
+    facts = play(
+        lambda settings, progress, on_step: run_loop(settings, plan, progress, on_step), progress_jsonl, keep_up
+    )
     emit(facts, json, lambda: _table(facts))
 
 

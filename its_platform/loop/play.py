@@ -70,7 +70,8 @@ class Play:
 def settle(settings: Settings, owner: str, wanted: Mapping[str, Any]) -> Settings:
     """Write a play's settings where every process of the stack reads them, and read them back.
 
-    owner: who writes; settings that another wrote are not overwritten (`BadInput`).
+    owner: who writes; settings that another wrote are not overwritten (`BadInput`), and such as cannot be used are not
+    written (`BadInput`).
     """
     import yaml
 
@@ -81,6 +82,7 @@ def settle(settings: Settings, owner: str, wanted: Mapping[str, Any]) -> Setting
             f"{path} was not written by {owner}, and is not overwritten.",
             f"Give it a home folder of its own: ITS_HOME=.its-{owner.split()[1]} {owner}.",
         )
+    load_settings(**wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(f"{path}.part")
     text = first_line + yaml.safe_dump({"home": str(settings.home.absolute()), **wanted}, sort_keys=False)

@@ -41,3 +41,9 @@ def test_settings_of_another_writer_are_not_overwritten(settings: Settings):
     with pytest.raises(BadInput, match="not written by its loop"):
         settle(settings, "its loop", {})
     assert path.read_text() == "training: {epochs: 7}\n"
+
+
+def test_settings_that_cannot_be_used_are_not_written(settings: Settings):
+    with pytest.raises(BadInput, match=r"training.image_size.*multiple of 32"):
+        settle(settings, "its loop", {"training": {"image_size": 100}})
+    assert not (settings.home / "settings.yaml").exists()
