@@ -221,6 +221,7 @@ class TestMeasured:
 
         asked = ((0, 10), (0.12, 20), (0.2, 30), (0.36, 40), (0.1, 50))
         assert [brightness("north", at_s, grey) for at_s, grey in asked] == [10, 10, 30, 30, 50]
+        assert [brightness("batch", 1.0, grey) for grey in (70, 80)] == [70, 80], "pictures of one request"
         assert brightness("south", 0.12, 60) == 60
 
     def test_what_names_no_camera_is_measured_each_time(self, front: Front) -> None:

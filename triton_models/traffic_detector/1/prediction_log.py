@@ -131,7 +131,7 @@ class Measured:
     """The figures of a live picture, or those of its camera's last one where that is younger than `every_s`.
 
     A camera of 25 frames a second shows the same light and noise in each of them. What names no camera may be any, and
-    is measured each time.
+    is measured each time; so are the pictures of one request, which have one time and need not be alike.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -142,7 +142,7 @@ class Measured:
         at = datetime.fromisoformat(item.at).timestamp()
         key = (item.camera_id, item.purpose, item.width, item.height)
         before = self._last.get(key) if item.camera_id != NO_CAMERA else None
-        if before is not None and 0 <= at - before[0] < self._every_s:
+        if before is not None and 0 < at - before[0] < self._every_s:
             return before[1]
         found = {name: round(value, 5) for name, value in picture.figures(item.image).items()}
         self._last[key] = (at, found)
