@@ -189,8 +189,10 @@ def _share(
     shares: dict[str, dict[Split, float]] = {}
     given: dict[str, Split] = {}
     seen = ground.golden.seen if ground.golden else frozenset()
-    fresh = [row for row in candidates.values() if is_new[row["block"]] and is_judgeable[row["block"]]]
-    latest = _latest_blocks(fresh, settings.retraining.judge_share)
+    latest: set[str] = set()
+    if request.window is not None and request.judge_blocks == "latest":
+        fresh = [row for row in candidates.values() if is_new[row["block"]] and is_judgeable[row["block"]]]
+        latest = _latest_blocks(fresh, settings.retraining.judge_share)
     for block, counted in conditions.items():
         condition = min(counted, key=lambda name: (-counted[name], name))
         if request.window is not None and not is_new[block]:
@@ -200,7 +202,7 @@ def _share(
             given[block] = fixed.get(block, "train")
         else:
             strata[block] = (cameras[block], condition)
-            if request.window is not None and request.judge_blocks == "latest":
+            if latest:
                 shares[block] = {"golden": 1.0} if block in latest else {"train": 1.0}
             else:
                 shares[block] = _shares(settings, request.window is not None, (cameras[block], condition) in seen)

@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from its_platform.errors import BadInput
 from its_platform.loop.footage import INTERVAL, World, lay_out_live, read_world
 from its_platform.loop.play import (
     Play,
@@ -31,6 +30,7 @@ from its_platform.loop.play import (
 )
 from its_platform.settings import Settings
 from its_platform.telemetry import Progress, no_progress
+from its_platform.weights import check_weights
 
 if TYPE_CHECKING:
     from its_platform.monitoring.reports import DriftReport
@@ -75,8 +75,7 @@ def run_loop(
     from its_platform.stack import start_stack
     from its_platform.stores import open_stores
 
-    if not plan.weights.is_file():
-        raise BadInput(f"There are no weights at {plan.weights}.", "--weights names a .pt of Ultralytics.")
+    check_weights(plan.weights)
     world = read_world(plan.data, plan.live, plan.judged_from)
     settings = settle(settings, OWNER, settings_for(world, plan))
     play = RealPlay(
