@@ -123,6 +123,11 @@ def add_with_stdin(stores: Stores, port: int, password: str) -> subprocess.Compl
     )
 
 
+def as_a_terminal_does() -> None:
+    """Let Ctrl-C reach the command. A shell's background job ignores it, and so does all that is started below."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while not what():
@@ -141,7 +146,9 @@ def test_a_server_that_is_killed_and_comes_back_costs_the_time_between_and_nothi
     assert PASSWORD not in added.stdout + added.stderr
     index, pipe = FrameIndex(stores), subprocess.PIPE
     words = [sys.executable, "-c", INGEST]
-    reading = subprocess.Popen(words, env=environment_of(stores), stdout=pipe, stderr=pipe, text=True)
+    reading = subprocess.Popen(
+        words, env=environment_of(stores), stdout=pipe, stderr=pipe, text=True, preexec_fn=as_a_terminal_does
+    )
     try:
         wait_for(lambda: index.count() >= 8, reading)
         server.kill()
