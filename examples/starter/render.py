@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,10 @@ def main() -> None:
         count = min(FRAMES_A_CAMERA, given.frames - number * FRAMES_A_CAMERA)
         tasks.append((number, split, given.out, max(count, 1), given.jpeg_quality))
     boxes = 0
-    with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
-        for done, added in enumerate(pool.imap_unordered(render_camera, tasks), 1):
-            boxes += added
+    # An executor tells when a worker dies; a pool of multiprocessing's would wait for its answer for ever.
+    with ProcessPoolExecutor(given.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done, rendered in enumerate(as_completed([pool.submit(render_camera, task) for task in tasks]), 1):
+            boxes += rendered.result()
             sys.stderr.write(f"\r{done} of {cameras} cameras, {boxes} boxes")
     sys.stderr.write("\n")
     names = "\n".join(f"  {i}: {name}" for i, name in enumerate(CLASSES))
