@@ -172,6 +172,12 @@ class ServingSettings(_Group):
     )
     dynamic_batching: bool = Field(False, description="Pays on a GPU; on a CPU it only adds waiting.")
     deadline_s: float = Field(10.0, gt=0, description="A detection that takes longer has failed.")
+    endpoints: tuple[str, ...] = Field(
+        (), description="`host:port` of each Triton that live pictures are spread over; empty is this home's own."
+    )
+    shared_memory: bool = Field(
+        True, description="Whether pictures are handed to a Triton of this machine in shared memory."
+    )
     probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
 
 
