@@ -170,6 +170,12 @@ class ServingSettings(_Group):
     embed_every_s: float = Field(
         0.5, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
     )
+    cache_mb: float = Field(
+        16.0, ge=0, description="Memory of each front instance for the answers to identical live pictures; 0 is off."
+    )
+    redis_url: str | None = Field(
+        None, description="Redis that all front instances share such answers through, as `redis://host:port/0`."
+    )
     dynamic_batching: bool = Field(False, description="Pays on a GPU; on a CPU it only adds waiting.")
     deadline_s: float = Field(10.0, gt=0, description="A detection that takes longer has failed.")
     endpoints: tuple[str, ...] = Field(

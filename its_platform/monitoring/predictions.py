@@ -12,7 +12,7 @@ import json
 import logging
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ COLUMNS = (
     "embedding",
     "embedder",
     "latency_ms",
+    "is_cached",
     "day",
 )
 
@@ -225,6 +226,7 @@ def _row(entry: dict[str, Any], file: str, number: int) -> dict[str, Any]:
         "n": int(entry["n"]) if entry.get("n") is not None else sum(counts.values()),
         "light": str(entry.get("light") or "unknown"),
         "embedder": entry.get("embedder") or None,
+        "is_cached": bool(entry.get("is_cached")),
         "day": _day(at),
     }
     for name in ("width", "height"):
@@ -269,7 +271,7 @@ def _append(path: Path, table: pa.Table) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_deltalake(str(path), table, mode="append", partition_by=["day"], name="predictions")
+        write_deltalake(str(path), table, mode="append", schema_mode="merge", partition_by=["day"], name="predictions")
     except (DeltaError, OSError) as error:
         raise no_room(path, error) or PredictionsUnreadable(
             f"The log cannot be added to the table of predictions: {error}.", "The spool files are kept; try again."
@@ -284,13 +286,19 @@ def _table_exists(path: Path) -> bool:
     return True
 
 
-def _read(path: Path, columns: Iterable[str], keep: Any) -> pa.Table:
+def _read(path: Path, columns: Sequence[str], keep: Any) -> pa.Table:
     import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
     try:
-        return DeltaTable(str(path)).to_pyarrow_table(columns=list(columns), filters=keep)
+        table = DeltaTable(str(path))
+        there = {field.name for field in table.schema().fields}
+        found = table.to_pyarrow_table(columns=[name for name in columns if name in there], filters=keep)
+        for field in [field for field in _schema() if field.name in columns and field.name not in there]:
+            # The table is older than the column.
+            found = found.append_column(field, pa.nulls(len(found), field.type))
+        return found
     except (DeltaError, pa.ArrowException, OSError) as error:
         raise PredictionsUnreadable(
             f"The table of predictions cannot be read: {error}.", f"Look at {path}; nothing was changed."
@@ -342,6 +350,7 @@ def _schema() -> pa.Schema:
         **dict.fromkeys(PICTURE_FIGURES, pa.float64()),
         "embedding": floats,
         "latency_ms": pa.float64(),
+        "is_cached": pa.bool_(),
     }
     return pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
 

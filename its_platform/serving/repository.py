@@ -58,6 +58,17 @@ def routes_path(settings: Settings) -> Path:
     return state_folder(settings) / "routes.json"
 
 
+def cache_counts(settings: Settings) -> dict[str, int]:
+    """What the front's answer cache counted since this home was made; empty where nothing was. Raises `BadInput`."""
+    path = state_folder(settings) / "answer_cache.json"
+    try:
+        return {name: int(count) for name, count in json.loads(path.read_text(encoding="utf-8"))["counts"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} cannot be read: {error!r}.", "Remove it; the front counts anew.") from error
+
+
 def prepare_repository(settings: Settings) -> Path:
     """Write the front and the backend from `triton_models`; detectors are left alone. Returns the repository.
 

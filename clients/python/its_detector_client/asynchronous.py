@@ -21,7 +21,7 @@ import numpy as np
 from its_detector_client.detections import Answer, Detections
 from its_detector_client.endpoints import Balancer, Breaker, Endpoint, is_local
 from its_detector_client.errors import HINT, BadRequest, ClientError, Unavailable, problem_of
-from its_detector_client.question import MOST_PICTURES, Asked, Images, Question, batch_of, jpegs_of
+from its_detector_client.question import MOST_PICTURES, Asked, Images, Question, batch_of, jpeg_of
 from its_detector_client.regions import Regions, is_lost
 from its_detector_client.tracing import Traced, traced
 
@@ -128,42 +128,42 @@ class AsyncDetectorClient:
 
     async def detect_jpeg(
         self,
-        jpegs: bytes | Sequence[bytes],
+        jpeg: bytes,
         camera_id: str = "unknown",
         captured_at: datetime | None = None,
         **asked: Unpack[Asked],
     ) -> Answer:
-        """The same for JPEG files, which the server decodes; those of one request are of one size.
+        """The same for one JPEG file, which the server decodes.
 
-        Boxes are in pixels of the picture as it lies in the file. Raises as `detect`; `Refused` for a broken file.
+        Boxes are in pixels of the picture, turned as the file says. Raises as `detect`; `Refused` for a broken file.
         """
         deadline_s = asked.pop("deadline_s", None)
         request_id = asked.pop("request_id", None) or uuid.uuid4().hex
         question = Question(request_id, camera_id, captured_at, **asked)
         with self._told():
-            files = jpegs_of(jpegs)
+            file = jpeg_of(jpeg)
 
         async def ask(endpoint: Endpoint, left_s: float, trace: Traced, parameters: dict[str, Any]) -> Any:
             from tritonclient.grpc import InferInput
 
-            tensor = InferInput("jpeg", list(files.shape), "BYTES")
-            tensor.set_data_from_numpy(files)
+            tensor = InferInput("jpeg", list(file.shape), "BYTES")
+            tensor.set_data_from_numpy(file)
             return await _send(endpoint, FRONT, "", tensor, left_s, parameters, OUTPUTS, trace.headers)
 
         return await self._answered(question, ask, deadline_s)
 
     async def detect_many(
         self,
-        images: Iterable[Images],
+        images: Iterable[Images | bytes],
         camera_id: str = "unknown",
         batch: int = 1,
         in_flight: int = IN_FLIGHT,
         **asked: Unpack[Asked],
     ) -> AsyncIterator[Answer]:
-        """One answer for each picture of one camera, in order, while `in_flight` requests are under way.
+        """One answer for each picture or JPEG of one camera, in order, while `in_flight` requests are under way.
 
         Up to `batch` pictures of one shape that follow one another share a request: that pays on a GPU, or over a slow
-        network. Raises as `detect`, at the picture that failed; later ones are then not waited for.
+        network; each JPEG is one of its own. Raises as `detect`, at the picture that failed, and waits for no later one.
         """
         if "request_id" in asked:
             with self._told():
@@ -171,7 +171,8 @@ class AsyncDetectorClient:
         waiting: deque[asyncio.Task[Answer]] = deque()
         try:
             for group in _groups(images, min(batch, MOST_PICTURES)):
-                waiting.append(asyncio.ensure_future(self.detect(group, camera_id, **asked)))  # type: ignore[arg-type]
+                ask = self.detect_jpeg if isinstance(group, bytes) else self.detect
+                waiting.append(asyncio.ensure_future(ask(group, camera_id, **asked)))  # type: ignore[arg-type]
                 # The picture that comes next may take long to be read.
                 await asyncio.sleep(0)
                 if len(waiting) >= in_flight:
@@ -411,14 +412,17 @@ async def _send(
     )
 
 
-def _groups(images: Iterable[Images], most: int) -> Iterable[Images]:
-    """Neighbours of one shape, up to `most` of them, as `[n, H, W, 3]`."""
+def _groups(images: Iterable[Images | bytes], most: int) -> Iterable[Images | bytes]:
+    """Neighbours of one shape, up to `most` of them, as `[n, H, W, 3]`; JPEGs by themselves."""
     group: list[Images] = []
     for image in images:
-        if group and (image.shape != group[0].shape or len(group) >= most):
+        if group and (isinstance(image, bytes) or image.shape != group[0].shape or len(group) >= most):
             yield np.stack(group)
             group = []
-        group.append(image)
+        if isinstance(image, bytes):
+            yield image
+        else:
+            group.append(image)
     if group:
         yield np.stack(group) if len(group) > 1 else group[0][None]
 

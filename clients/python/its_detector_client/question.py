@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -68,14 +67,11 @@ def batch_of(images: Images) -> Images:
     return np.ascontiguousarray(batch)
 
 
-def jpegs_of(jpegs: bytes | Sequence[bytes]) -> npt.NDArray[np.object_]:
-    """JPEG files as Triton takes texts, `[n]`. Raises `BadRequest` for what does not begin like a JPEG."""
-    files = [jpegs] if isinstance(jpegs, bytes) else list(jpegs)
-    if not files or not all(isinstance(file, bytes) and file.startswith(b"\xff\xd8") for file in files):
-        raise BadRequest("A JPEG must be the bytes of a JPEG file, or a list of such.", "Encode the picture first.")
-    found = np.empty(len(files), np.object_)
-    found[:] = files
-    return found
+def jpeg_of(jpeg: bytes) -> npt.NDArray[np.object_]:
+    """A JPEG file as Triton takes a text, `[1]`. Raises `BadRequest` for what does not begin like a JPEG."""
+    if not isinstance(jpeg, bytes) or not jpeg.startswith(b"\xff\xd8"):
+        raise BadRequest("A JPEG must be the bytes of one JPEG file.", "Encode the picture first.")
+    return np.array([jpeg], np.object_)
 
 
 def encode_jpeg(image: Images, quality: int = 92) -> bytes:

@@ -57,17 +57,17 @@ class DetectorClient:
 
     def detect_jpeg(
         self,
-        jpegs: bytes | Sequence[bytes],
+        jpeg: bytes,
         camera_id: str = "unknown",
         captured_at: datetime | None = None,
         **asked: Unpack[Asked],
     ) -> Answer:
         """See `AsyncDetectorClient.detect_jpeg`."""
-        return self._wait(self._client.detect_jpeg(jpegs, camera_id, captured_at, **asked))
+        return self._wait(self._client.detect_jpeg(jpeg, camera_id, captured_at, **asked))
 
     def detect_many(
         self,
-        images: Iterable[Images],
+        images: Iterable[Images | bytes],
         camera_id: str = "unknown",
         batch: int = 1,
         in_flight: int = IN_FLIGHT,

@@ -68,20 +68,28 @@ async def test_an_array_that_is_no_picture_is_refused_before_anything_is_sent(im
     assert channel.calls == []
 
 
-@pytest.mark.parametrize("jpegs", [b"", b"GIF89a", [], [b"\xff\xd8", "text"]])
-async def test_what_is_no_jpeg_is_refused_before_anything_is_sent(jpegs: Any) -> None:
+@pytest.mark.parametrize("jpeg", [b"", b"GIF89a", "text", [b"\xff\xd8"]])
+async def test_what_is_no_jpeg_is_refused_before_anything_is_sent(jpeg: Any) -> None:
     channel = Channel(Result())
     with pytest.raises(BadRequest, match="JPEG"):
-        await client_of(channel).detect_jpeg(jpegs)
+        await client_of(channel).detect_jpeg(jpeg)
     assert channel.calls == []
 
 
-async def test_jpegs_are_sent_as_they_are() -> None:
-    channel = Channel(Result(2))
-    answer = await client_of(channel).detect_jpeg([b"\xff\xd8a", b"\xff\xd8b"], "north", stage="canary")
-    assert len(answer.detections) == 2
-    assert channel.calls[0]["shapes"] == [[2]]
+async def test_a_jpeg_is_sent_as_it_is() -> None:
+    channel = Channel(Result())
+    answer = await client_of(channel).detect_jpeg(b"\xff\xd8a", "north", stage="canary")
+    assert len(answer.detections) == 1
+    assert channel.calls[0]["shapes"] == [[1]]
     assert channel.calls[0]["parameters"]["stage"] == "canary"
+
+
+async def test_jpegs_among_pictures_are_requests_of_their_own() -> None:
+    channel = Channel(Result(2), Result(), Result(), Result())
+    pictures = [PICTURE, PICTURE, b"\xff\xd8a", b"\xff\xd8b", PICTURE]
+    answers = [answer async for answer in client_of(channel).detect_many(pictures, batch=4, in_flight=1)]
+    assert [call["shapes"][0] for call in channel.calls] == [[2, 8, 8, 3], [1], [1], [1, 8, 8, 3]]
+    assert len(answers) == 5
 
 
 async def test_a_time_without_a_zone_is_refused() -> None:

@@ -1,12 +1,12 @@
 """Triton model `traffic_detector`: the one model that live systems call.
 
-Enters: `images`, RGB uint8 `[n, H, W, 3]`, and request parameters (all optional):
+Enters: `images`, RGB uint8 `[n, H, W, 3]`, or `jpeg`, a JPEG file `[1]`; and request parameters (all optional):
 `camera_id`, `captured_at` (ISO 8601), `stage` or `version`, `purpose` (`live`), `confidence` (instead of the
-thresholds by class), `request` (the same for a request that is sent again). Leaves: `detections`, float32
-`[n, 300, 6]` in pixels of the picture, zero rows pad; and `served_version` int32 `[n]` and `served_model` bytes `[1]`
-where they are asked for.
-Letterboxing, the choice of the detector, its thresholds and the log of predictions happen here. How a detector is run,
-and what is done with the log, do not.
+thresholds by class), `request` (the same for a request that is sent again), `cache` (`off`: detect anew).
+Leaves: `detections`, float32 `[n, 300, 6]` in pixels of the picture, zero rows pad; and `served_version` int32 `[n]`
+and `served_model` bytes `[1]` where they are asked for.
+Letterboxing, the choice of the detector, its thresholds and the log of predictions happen here, and identical live
+pictures are answered from a cache. How a detector is run, and what is done with the log, do not.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from answer_cache import open_cache
+from decoding import BrokenJpeg, decoded
 from letterbox import letterbox, to_picture
 from prediction_log import NO_CAMERA, Embedder, Measured, Prediction, PredictionLog
 from routing import NoRoute, Route, Routes
@@ -32,6 +34,8 @@ from spool import Spool
 MOST_DETECTIONS = 300
 MOST_IMAGES = 64
 NOT_LOGGED = frozenset({"probe"})
+# Gates, references and pictures drawn by hand ask what the detector says now.
+CACHED = frozenset({"live"})
 
 
 class Refused(Exception):
@@ -55,6 +59,8 @@ class TritonPythonModel:
         state = (Path(args["model_repository"]) / parameters["state"]).resolve()
         self.max_batch = int(parameters["max_batch"])
         self.routes = Routes(state / "routes.json", float(parameters["confidence"]))
+        models = Path(args["model_repository"]).parent
+        self.cache = open_cache(models, state, float(parameters["cache_mb"]))
         self.log = PredictionLog(
             Spool(state / "spool", float(parameters["spool_flush_s"])),
             Embedder(state / "embedder.onnx", float(parameters["embed_every_s"])),
@@ -67,12 +73,14 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self.log.close()
+        if self.cache is not None:
+            self.cache.close()
 
     def _respond(self, request: Any) -> Any:
         started = time.perf_counter()
         try:
             asked = _Asked(request)
-            route, rows = self._detect(asked)
+            route, rows, are_cached = self._detect(asked)
         except Refused as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), error.code))
         thresholds = route.thresholds if asked.confidence is None else [asked.confidence] * len(route.classes)
@@ -85,20 +93,28 @@ class TritonPythonModel:
         tensors["served_model"] = np.array([route.model.encode()], np.object_)
         wanted = request.requested_output_names()
         outputs = [pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
-        self._keep(asked, route, rows, (time.perf_counter() - started) * 1000)
+        self._keep(asked, route, rows, are_cached, (time.perf_counter() - started) * 1000)
         return pb_utils.InferenceResponse(outputs)
 
-    def _detect(self, asked: _Asked) -> tuple[Route, list[Any]]:
-        """The detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold."""
+    def _detect(self, asked: _Asked) -> tuple[Route, list[Any], list[bool]]:
+        """The detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold.
+
+        And for each picture whether they were found before.
+        """
         route = self._choose(asked)
         try:
-            return route, self._run(route, asked.images)
+            return route, *self._answer(route, asked)
         except Refused:
             # Between the choice and the call the version may have been replaced by the next one.
             again = self._choose(asked, is_fresh=True)
             if again == route:
                 raise
-            return again, self._run(again, asked.images)
+            return again, *self._answer(again, asked)
+
+    def _answer(self, route: Route, asked: _Asked) -> tuple[list[Any], list[bool]]:
+        if self.cache is None or not asked.may_be_cached:
+            return self._run(route, asked.images), [False] * len(asked.images)
+        return self.cache.rows(route, asked.images, lambda images: self._run(route, images))
 
     def _choose(self, asked: _Asked, is_fresh: bool = False) -> Route:
         try:
@@ -121,11 +137,11 @@ class TritonPythonModel:
                 rows.append(found)
         return rows
 
-    def _keep(self, asked: _Asked, route: Route, rows: list[Any], latency_ms: float) -> None:
+    def _keep(self, asked: _Asked, route: Route, rows: list[Any], are_cached: list[bool], latency_ms: float) -> None:
         if asked.purpose in NOT_LOGGED:
             return
         height, width = asked.images.shape[1:3]
-        for number, (image, found) in enumerate(zip(asked.images, rows, strict=True)):
+        for number, (image, found, is_cached) in enumerate(zip(asked.images, rows, are_cached, strict=True)):
             # The tensor lies in memory that Triton takes back with the response.
             copy = np.array(image)
             self.log.add(
@@ -140,6 +156,7 @@ class TritonPythonModel:
                     found,
                     latency_ms,
                     f"{asked.request}/{number}" if asked.request else "",
+                    is_cached,
                 )
             )
 
@@ -149,7 +166,7 @@ class _Asked:
 
     def __init__(self, request: Any) -> None:
         invalid = pb_utils.TritonError.INVALID_ARG
-        self.images = pb_utils.get_input_tensor_by_name(request, "images").as_numpy()
+        self.images = _pictures_of(request)
         shape = self.images.shape
         if len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise Refused(f"images must be RGB [n, H, W, 3] with nothing empty, not {list(shape)}", invalid)
@@ -160,6 +177,7 @@ class _Asked:
         self.camera_id = str(given.get("camera_id", NO_CAMERA))
         self.purpose = str(given.get("purpose", "live"))
         self.request = str(given.get("request", ""))
+        self.may_be_cached = self.purpose in CACHED and str(given.get("cache", "on")) != "off"
         self.stage = str(given["stage"]) if "stage" in given else None
         try:
             self.version = int(given["version"]) if "version" in given else None
@@ -171,6 +189,22 @@ class _Asked:
         if captured_at.tzinfo is None:
             raise Refused("captured_at needs a time zone", invalid)
         self.captured_at = captured_at.astimezone(UTC).isoformat()
+
+
+def _pictures_of(request: Any) -> Any:
+    """What was sent as `images`, or else as `jpeg`. Raises `Refused`.
+
+    A load generator fills every input that a model names: `images` go first, and `jpeg` is then not looked at.
+    """
+    images, jpeg = (pb_utils.get_input_tensor_by_name(request, name) for name in ("images", "jpeg"))
+    if images is not None:
+        return images.as_numpy()
+    if jpeg is None:
+        raise Refused("a request holds images or jpeg, not neither", pb_utils.TritonError.INVALID_ARG)
+    try:
+        return decoded(bytes(jpeg.as_numpy()[0]))[None]
+    except BrokenJpeg as error:
+        raise Refused(str(error), pb_utils.TritonError.INVALID_ARG) from error
 
 
 def _infer(route: Route, batch: Any) -> Any:

@@ -37,7 +37,8 @@ ADOPT_EVERY_S = 5.0
 class Prediction:
     """One answered picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds.
 
-    `request`: the picture's place in a request that its sender named, the same when it is sent again.
+    `request`: the picture's place in a request that its sender named, the same when it is sent again. `is_cached`: the
+    rows were found before, for the same pixels, so that `latency_ms` says nothing of the detector.
     """
 
     at: str
@@ -50,6 +51,7 @@ class Prediction:
     rows: npt.NDArray[np.float32]
     latency_ms: float
     request: str = ""
+    is_cached: bool = False
 
 
 class PredictionLog:
@@ -249,6 +251,7 @@ def row_of(item: Prediction, embedder: Embedder | None, measured: Measured) -> d
         "embedding": embedding,
         "embedder": embedder.digest if embedder and embedding is not None else None,
         "latency_ms": round(item.latency_ms, 3),
+        "is_cached": item.is_cached,
     }
 
 
