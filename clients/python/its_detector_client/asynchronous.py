@@ -163,7 +163,7 @@ class AsyncDetectorClient:
         """One answer for each picture or JPEG of one camera, in order, while `in_flight` requests are under way.
 
         Up to `batch` pictures of one shape that follow one another share a request: that pays on a GPU, or over a slow
-        network; each JPEG is one of its own. Raises as `detect`, at the picture that failed, and waits for no later one.
+        network; a JPEG is one of its own. Raises as `detect` at the picture that failed, and waits for none after it.
         """
         if "request_id" in asked:
             with self._told():
