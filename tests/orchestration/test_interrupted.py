@@ -15,6 +15,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 
 from its_platform.interrupted import free_waiting_sensors, give_up_interrupted_runs
+from sensors.runs import is_active
 
 DAY_S = 86_400.0
 
@@ -47,6 +48,24 @@ def test_without_a_name_every_run_under_way_is_given_up_and_waiting_ones_stay(in
     assert set(give_up_interrupted_runs(instance)) == {started.run_id, cancelling.run_id}
     assert status(instance, cancelling) == dg.DagsterRunStatus.CANCELED
     assert status(instance, waiting) == dg.DagsterRunStatus.NOT_STARTED
+
+
+def test_a_run_that_dagster_starts_again_is_still_under_way() -> None:
+    retries = {"run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}}
+    with instance_for_test(overrides=retries) as instance:
+        lost = create_run_for_test(instance, job_name="learn", status=dg.DagsterRunStatus.STARTED)
+        give_up_interrupted_runs(instance, [lost.run_id])
+        assert status(instance, lost) == dg.DagsterRunStatus.FAILURE
+        assert is_active(instance, "learn")
+        assert not is_active(instance, "watch")
+        instance.add_run_tags(lost.run_id, {"dagster/auto_retry_run_id": "the one that follows"})
+        assert not is_active(instance, "learn")
+
+
+def test_a_run_that_nobody_starts_again_is_over(instance: dg.DagsterInstance) -> None:
+    lost = create_run_for_test(instance, job_name="learn", status=dg.DagsterRunStatus.STARTED)
+    give_up_interrupted_runs(instance, [lost.run_id])
+    assert not is_active(instance, "learn")
 
 
 def test_a_sensor_that_looked_in_the_future_looks_again_and_keeps_its_cursor(instance: dg.DagsterInstance) -> None:
