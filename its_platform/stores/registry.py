@@ -61,7 +61,10 @@ class VersionFacts:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of `model.onnx` in it."""
+    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of `model.onnx` in it.
+
+    registered_at: UTC; None only for a value that no registry gave.
+    """
 
     name: str
     version: int
@@ -74,6 +77,7 @@ class ModelVersion:
     thresholds: dict[str, float]
     onnx_digest: str
     tags: dict[str, str] = field(default_factory=dict)
+    registered_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -360,6 +364,7 @@ def _read(found: MlflowVersion) -> ModelVersion:
         thresholds=json.loads(tags["thresholds"]),
         onnx_digest=tags["onnx_digest"],
         tags={key: value for key, value in tags.items() if key not in _FACTS},
+        registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
     )
 
 
