@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from its_platform.errors import ItsError, NotFound, PermanentError, TransientError
+from its_platform.notifications import Event, tell
 from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import bring_up, routes_with, take_down, wait_for_version
@@ -42,6 +43,9 @@ def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_n
         change = _settle(held, outside, name, by, why, only_new)
         if change is not None:
             changes.append(change)
+            if change.kind == "rolled_back":
+                facts = {"version": change.version, "previous": change.previous, "stage": change.stage}
+                tell(held.stores, Event("rollback", f"Version {change.version} is back: {change.reason}", facts))
     # A registry that went away after all was done leaves files behind, which the next reconcile removes.
     with suppress(TransientError):
         retire(held, outside)

@@ -1,6 +1,6 @@
 """What was recorded about a version: its gate results, waivers, rejections, and the times it was refused.
 
-Rows enter and leave; each is only ever added. How a gate comes to its verdict is in `gates.py`, what follows from it
+Rows enter and leave; each is only ever added. How a gate comes to its verdict is in `gates`, what follows from it
 in `reconciling.py`.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from its_platform.errors import BadInput
+from its_platform.notifications import Event, tell
 from its_platform.release.gates import GateResult, Verdict, failing
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
@@ -189,6 +190,9 @@ def record_event(
                 action=action, reasons=[reason], numbers={**(numbers or {}), "stage": stage, "version": version}
             )
         )
+    if action == REFUSED:
+        said = f"Version {version} does not go to {stage}: {reason}"
+        tell(stores, Event("refusal", said, {"version": version, "stage": stage}))
 
 
 def last_event(stores: Stores, stage: str) -> tuple[str, int, str] | None:

@@ -33,6 +33,7 @@ CLOSE_WITHIN_S = 5.0
 LOAD_DEADLINE_S = 60.0
 HINT = "Start it with `its up`, or look at `its serving probe`."
 Images = npt.NDArray[np.uint8]
+Tensors = list[tuple[str, str, tuple[int, ...]]]
 T = TypeVar("T")
 
 
@@ -171,6 +172,17 @@ class DetectorClient:
             ModelState(entry.name, int(entry.version) if entry.version else None, entry.state == "READY", entry.reason)
             for entry in index.models
         ]
+
+    async def tensors(self, model: str, version: int) -> tuple[Tensors, Tensors]:
+        """The inputs and outputs of a version, each its name, data type (`UINT8`) and shape with the batch first."""
+        found = await self._call(
+            lambda channel, left_s: channel.get_model_metadata(model, str(version), client_timeout=left_s), None
+        )
+        inputs, outputs = (
+            [(tensor.name, tensor.datatype, tuple(int(side) for side in tensor.shape)) for tensor in tensors]
+            for tensors in (found.inputs, found.outputs)
+        )
+        return inputs, outputs
 
     async def loaded_versions(self, model: str) -> list[int]:
         """The versions of a model that Triton calls ready, in order."""

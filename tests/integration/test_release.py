@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from its_platform.errors import GateNotPassed
-from its_platform.model.scoring import Evaluation, SliceScore
 from its_platform.release import (
     Outside,
     VersionDoesNotServe,
@@ -28,20 +27,20 @@ from its_platform.release import (
     served,
     stage,
 )
+from its_platform.release.golden import GoldenAnswers
 from its_platform.serving.client import detect_once, with_client
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, Registry, VersionFacts
-from tests.fakes import CORRUPT, tiny_onnx
+from tests.fakes import CORRUPT, card_of, golden_answers, tiny_onnx
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 PICTURE = np.full((48, 64, 3), 90, np.uint8)
 MODEL = "detector-yolo-onnx-64"
 
 
-def even_scores(onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> Evaluation:
+def even_answers(onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> GoldenAnswers:
     """The tiny detectors find the same boxes everywhere, so their accuracy is given; all else is real."""
-    score = SliceScore("golden", None, 200, 20, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)
-    return Evaluation((score,), tuple(classes), {}, dataset)
+    return golden_answers(classes)
 
 
 @dataclass
@@ -84,7 +83,7 @@ def site(stores: Stores, registry: Registry, tmp_path: Path, require: Callable[[
     require((settings.environments / "tritonserver" / "pytriton").is_dir(), "the bundled Triton")
     own = replace(stores, settings=settings)
     start_triton(settings)
-    yield Site(own, registry, replace(real_outside(own), evaluate=even_scores), tmp_path)
+    yield Site(own, registry, replace(real_outside(own), evaluate=even_answers, card=card_of), tmp_path)
     stop_triton(settings)
 
 
@@ -92,6 +91,7 @@ CAMERA = """
 import time
 import numpy as np
 from its_platform.errors import ItsError
+from its_platform.release.golden import GoldenAnswers
 from its_platform.serving.client import detect_once
 from its_platform.settings import load_settings
 settings, picture = load_settings(), np.full((48, 64, 3), 90, np.uint8)
