@@ -58,6 +58,7 @@ def judge(version: Version, json: JsonFlag = False) -> None:
     stores = _stores()
     with terminal_progress() as progress:
         results = release.judge_candidate(stores, version, progress)
+    release.publish_card(stores, version)
     _show_gates(stores, version, results, json)
 
 
@@ -115,7 +116,9 @@ def waive(
     from its_platform.stores.registry import MODEL_NAME
 
     stores = _stores()
-    emit(release.waive(stores, stores.registry.get(MODEL_NAME, version), gate, by, reason), json)
+    given = release.waive(stores, stores.registry.get(MODEL_NAME, version), gate, by, reason)
+    release.publish_card(stores, version)
+    emit(given, json)
 
 
 @app.command()

@@ -8,7 +8,8 @@ stage, a row in `releases` that says so, and a `ReleaseChange` for whoever acts 
 from __future__ import annotations
 
 from its_platform.release.asking import StageStatus, pending, promote, rollback, stage, status
-from its_platform.release.gates import GateResult, LatencyRounds, failing, is_passed, judge
+from its_platform.release.card import ModelCard, publish_card, read_model_card, write_card
+from its_platform.release.gates import GateResult, LatencyRounds, failing, is_passed
 from its_platform.release.judging import judge_candidate
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.pictures import gates_markdown, timeline_markdown
@@ -30,6 +31,7 @@ __all__ = [
     "GateResult",
     "Judgement",
     "LatencyRounds",
+    "ModelCard",
     "Outside",
     "Release",
     "ReleaseChange",
@@ -41,12 +43,13 @@ __all__ = [
     "gates_of",
     "history",
     "is_passed",
-    "judge",
     "judge_candidate",
     "latest_judgement",
     "mend",
     "pending",
     "promote",
+    "publish_card",
+    "read_model_card",
     "real_outside",
     "reconcile",
     "restore",
@@ -58,4 +61,5 @@ __all__ = [
     "waive",
     "waived_gates",
     "waivers",
+    "write_card",
 ]

@@ -87,6 +87,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         "its_platform.release.gates_markdown": "",
         "its_platform.release.is_passed": True,
         "its_platform.release.promote": None,
+        "its_platform.release.publish_card": None,
+        "its_platform.release.card_pages.as_markdown": "# card",
         "its_platform.monitoring.reference.record_reference": 12,
     }.items():
         replace(where, answer)
