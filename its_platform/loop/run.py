@@ -125,7 +125,7 @@ def settings_for(world: World, plan: LoopPlan) -> dict[str, Any]:
             "freeze_layers": 10,
         },
         # A few hundred boxes, few of them of the rarer classes: a slice scatters by more than the usual tolerance.
-        "gates": {"slice_tolerance": 0.08, "class_tolerance": 0.15, "class_floor": 0.0},
+        "gates": {"slice_tolerance": 0.08, "class_tolerance": 0.15},
         "drift": {
             "window_s": longest.total_seconds(),
             "minimum_rows": 20,

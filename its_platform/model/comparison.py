@@ -11,7 +11,7 @@ frames, because neighbouring frames of a camera agree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,12 @@ def paired_drops(
     return drops
 
 
+def _inside(match: ClassMatches, mask: npt.NDArray[np.bool_]) -> ClassMatches:
+    """The found boxes of a slice's frames alone: no round draws any other, and they are looked at in each."""
+    kept = mask[match.frame]
+    return replace(match, confidence=match.confidence[kept], hit=match.hit[kept], frame=match.frame[kept])
+
+
 def _true(pair: tuple[ClassMatches, ClassMatches], mask: npt.NDArray[np.bool_]) -> int:
     return int(pair[0].truth[mask].sum())
 
@@ -92,7 +98,7 @@ def _drop(
     weights: npt.NDArray[np.float64],
     blocks: int,
 ) -> Drop:
-    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    first, second = [_inside(pair[0], mask) for pair in pairs], [_inside(pair[1], mask) for pair in pairs]
     once = mask.astype(np.float64)
     before, after = resampled_ap50(first, once), resampled_ap50(second, once)
     low = high = None

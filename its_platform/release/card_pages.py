@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 # The chart: a row a slice, a scale from 0 to 1.
-LABEL_W, SCALE_W, ROW_H, EDGE = 190, 430, 22, 18
+LABEL_W, SCALE_W, ROW_H, EDGE = 210, 690, 22, 18
 
 
 def as_markdown(card: ModelCard) -> str:

@@ -25,7 +25,7 @@ class Policy:
 def policy_of(settings: Settings) -> Policy:
     """The policy that these settings make."""
     ours, drift, told = settings.retraining, settings.drift, settings.notifications
-    starts = (
+    starts: tuple[str, ...] = (
         f"A first training once {ours.first_model_frames} frames are reviewed and nothing was trained yet.",
         f"A retraining once {drift.windows_drifted} of the last {drift.windows} windows of the served version have "
         f"drifted and {ours.minimum_reviewed_frames} frames of those windows are reviewed.",
