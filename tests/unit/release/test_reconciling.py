@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from its_platform.errors import BadInput, GateNotPassed, LeaseHeld, NotFound, ServerUnavailable
-from its_platform.release import truth, verdicts
+from its_platform.notifications import Event
+from its_platform.release import reconciling, truth, verdicts
 from its_platform.release.asking import pending, promote, rollback, stage, status
 from its_platform.release.gates import GateResult
 from its_platform.release.outside import Outside
@@ -378,6 +379,16 @@ def test_a_rollback_happens_although_the_alias_names_a_refused_version(platform:
     platform.reconcile()
     platform.rollback()
     platform.assert_served(1)
+
+
+def test_a_rollback_is_told_with_the_version_that_is_back(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(reconciling, "tell", lambda _, event: told.append(event))
+    for _ in range(2):
+        platform.promote(platform.train_good())
+    assert told == []
+    platform.rollback()
+    assert [(event.kind, event.facts["version"], event.facts["previous"]) for event in told] == [("rollback", 1, 2)]
 
 
 def test_a_triton_with_empty_memory_serves_again_what_the_truth_says(platform: Platform) -> None:
