@@ -2,7 +2,8 @@
 
 `ingest` brings footage in. `learn` is the half from labels to a served detector, for the first model and for each
 retraining. `watch` is the half from live predictions to drift reports. `reconcile` makes what Triton serves follow
-MLflow's aliases. `marts` builds what dbt makes of all of it; nothing waits for it.
+MLflow's aliases, `canary` judges the version that answers a share of the live traffic. `marts` builds what dbt makes of
+all of it; nothing waits for it.
 """
 
 from typing import Any
@@ -56,4 +57,33 @@ def reconcile() -> None:
     reconcile_releases()
 
 
-JOBS: list[Any] = [ingest, learn, watch, reconcile, marts]
+@dg.op(description="Judge the canary by what it and production saw in the same pictures, and do what follows.")
+def look_at_canary_now(context: dg.OpExecutionContext, stores: StoresResource) -> None:
+    from its_platform.release import look_at_canary
+
+    with told_to_dagster():
+        look = look_at_canary(stores.open(), by="canary sensor")
+    if look is None:
+        context.add_output_metadata({"verdict": "there is no canary"})
+        return
+    done = str(look.change.kind) if look.change is not None else "nothing changed"
+    context.log.info("%s: %s (%s)", look.verdict.action, "; ".join(look.verdict.reasons), done)
+    context.add_output_metadata(
+        {
+            "version": look.version,
+            "share of the live traffic": f"{look.percent:g} %",
+            "verdict": look.verdict.action,
+            "reasons": look.verdict.reasons,
+            "labels wanted": ", ".join(look.verdict.labels_wanted) or "none",
+            "done": done,
+            **{name: float(value) for name, value in look.verdict.numbers.items()},
+        }
+    )
+
+
+@dg.job(description="The canary gets more of the live traffic, waits for evidence, or goes back.")
+def canary() -> None:
+    look_at_canary_now()
+
+
+JOBS: list[Any] = [ingest, learn, watch, reconcile, canary, marts]

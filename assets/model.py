@@ -27,6 +27,8 @@ def candidate_model(
 
     from its_platform.model.pictures import curves, sample_predictions
     from its_platform.model.train import base_weights, train_candidate
+    from its_platform.release import publish_card
+    from its_platform.release.card_pages import as_markdown
 
     with told_to_dagster():
         opened = stores.open()
@@ -41,6 +43,7 @@ def candidate_model(
             weights=weights,
             dagster_run=context.run.run_id,
         )
+        card = publish_card(opened, candidate.model_version.version)
         pictures = {
             "curves": picture(curves(opened, candidate), "training curves"),
             "predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth"),
@@ -59,6 +62,7 @@ def candidate_model(
             "digest": version.digest,
             "MLflow run": candidate.run_id,
             "by slice": table(rows),
+            "model card": dg.MetadataValue.md(as_markdown(card)),
             **pictures,
         },
     )

@@ -29,21 +29,24 @@ def staged_release(context: dg.AssetExecutionContext, stores: StoresResource, ca
     )
 
 
-@dg.asset_check(
-    asset=staged_release, blocking=True, description="Accuracy, slices, latency and parity, each with its numbers."
-)
+@dg.asset_check(asset=staged_release, blocking=True, description="Every gate of the candidate, each with its numbers.")
 def gates_are_passed(stores: StoresResource, staged_release: int) -> dg.AssetCheckResult:
-    from its_platform.release import gates_markdown, is_passed, judge_candidate, waived_gates
+    from its_platform.release import gates_markdown, is_passed, judge_candidate, publish_card, waived_gates
+    from its_platform.release.card_pages import as_markdown
 
     with told_to_dagster():
         opened = stores.open()
         results = judge_candidate(opened, staged_release)
         waived = waived_gates(opened, staged_release)
+        card = publish_card(opened, staged_release)
     failed = [r for r in results if r.verdict in ("failed", "no_verdict")]
     return dg.AssetCheckResult(
         passed=is_passed(results, waived),
         description="; ".join(f"{r.name} {r.slice}: {r.detail}" for r in failed) or "every gate passed",
-        metadata={"gates": dg.MetadataValue.md(gates_markdown(results, waived))},
+        metadata={
+            "gates": dg.MetadataValue.md(gates_markdown(results, waived)),
+            "model card": dg.MetadataValue.md(as_markdown(card)),
+        },
     )
 
 
@@ -51,33 +54,36 @@ def gates_are_passed(stores: StoresResource, staged_release: int) -> dg.AssetChe
     group_name="release",
     owners=["team:mlops"],
     kinds={"triton", "mlflow"},
-    description="The version that live systems are answered by.",
+    description="The version in the live traffic: all of it, or a canary's share that grows while it proves itself.",
 )
 def production_release(
     context: dg.AssetExecutionContext, stores: StoresResource, staged_release: int
 ) -> dg.Output[int]:
-    from its_platform.release import promote, served
+    from its_platform.release import publish_card, release, served
 
     with told_to_dagster():
         opened = stores.open()
-        promote(
+        change = release(
             opened,
             staged_release,
-            stage="production",
             by="dagster",
             why=f"gates passed in run {context.run.run_id}",
             wait_s=LEASE_WAIT_S,
         )
-        release = served(opened, "production")
-    if release is None or release.version != staged_release:
+        row = served(opened, change.stage)
+        publish_card(opened, staged_release)
+    if row is None or row.version != staged_release:
         raise dg.Failure(f"Version {staged_release} was promoted but is not what Triton serves.", allow_retries=False)
+    share = row.evidence.get("route", {}).get("percent", 0) if row.stage == "canary" else 100
     return dg.Output(
-        release.version,
+        row.version,
         metadata={
-            "version": release.version,
-            "digest": release.digest,
-            "served since": str(release.since),
-            "endpoint": release.endpoint,
+            "version": row.version,
+            "stage": row.stage,
+            "share of the live traffic": f"{share:g} %",
+            "digest": row.digest,
+            "served since": str(row.since),
+            "endpoint": row.endpoint,
         },
     )
 

@@ -1,44 +1,8 @@
-"""The one type for boxes that a detector found. Nothing about how they were found belongs here."""
+"""The one type for boxes that a detector found; it is the small client's, which live systems have without the platform.
 
-from __future__ import annotations
+Nothing about how boxes were found belongs here.
+"""
 
-from dataclasses import dataclass
-from typing import Any
+from its_detector_client import MAX_DETECTIONS, Detection, Detections
 
-import numpy as np
-import numpy.typing as npt
-
-MAX_DETECTIONS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """Boxes in one picture, best first.
-
-    boxes: float32 `[n, 4]`, x1, y1, x2, y2 in pixels of the picture.
-    confidence: float32 `[n]`, 0 to 1.
-    class_id: int32 `[n]`, index into the model's class list.
-    """
-
-    boxes: npt.NDArray[np.float32]
-    confidence: npt.NDArray[np.float32]
-    class_id: npt.NDArray[np.int32]
-
-    @classmethod
-    def empty(cls) -> Detections:
-        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
-
-    @classmethod
-    def from_rows(cls, rows: npt.NDArray[Any]) -> Detections:
-        """Read `[k, 6]` rows (x1, y1, x2, y2, confidence, class); rows of zeros are padding and dropped."""
-        rows = np.asarray(rows, np.float32).reshape(-1, 6)
-        rows = rows[rows[:, 4] > 0]
-        return cls(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32))
-
-    def __len__(self) -> int:
-        return len(self.confidence)
-
-    def above(self, confidence: float) -> Detections:
-        """Only the boxes of at least this confidence."""
-        keep = self.confidence >= confidence
-        return Detections(self.boxes[keep], self.confidence[keep], self.class_id[keep])
+__all__ = ["MAX_DETECTIONS", "Detection", "Detections"]

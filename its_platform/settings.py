@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -78,6 +78,7 @@ class DatasetSettings(_Group):
     split_golden: float = Field(0.15, ge=0, description="Only where the golden set has not seen a camera's condition.")
     minimum_train_frames: int = Field(10, ge=1, description="Fewer frames in the training split fail the check.")
     minimum_judge_frames: int = Field(2, ge=1, description="The same for val and for golden.")
+    licence: str = Field("", description="Licence of the footage and its labels, as each version's card says it.")
     seed: int = Field(0, description="Which blocks go where; the same seed splits the same footage the same way.")
 
 
@@ -100,9 +101,26 @@ class TrainingSettings(_Group):
 class GateSettings(_Group):
     """What a model version has to reach before it is served."""
 
-    metric_floor: float = Field(0.5, ge=0, le=1, description="Least mAP50 on the golden set, every slice together.")
+    simulated_floor: float = Field(
+        0.9, ge=0, le=1, description="Least AP50 of any class on the golden frames of simulated cameras."
+    )
+    real_floor: float = Field(0.7, ge=0, le=1, description="The same of real cameras.")
+    slice_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {},
+        description='Slices of the golden set with a floor of their own, out of the two above: `{"light=night": 0.5}`.',
+    )
+    class_floor: float = Field(
+        0.1, ge=0, le=1, description="Least AP50 of each class with enough boxes; wrong names for boxes fall below it."
+    )
+    calibration_error: float = Field(
+        0.25, ge=0, le=1, description="Most that confidences may be away from the share of hits, over ten bins."
+    )
     minimum_boxes: int = Field(50, ge=1, description="Below this many ground-truth boxes a slice is not judged.")
-    slice_tolerance: float = Field(0.03, ge=0, description="How much worse than the served model a slice may be.")
+    slice_tolerance: float = Field(
+        0.03,
+        ge=0,
+        description="How much worse than the served model a slice may be, at the lower bound of a paired bootstrap.",
+    )
     class_tolerance: float = Field(
         0.1, ge=0, description="The same for one class by itself, whose few boxes scatter more."
     )
@@ -116,6 +134,42 @@ class GateSettings(_Group):
     latency_spread: float = Field(0.5, gt=0, description="A wider spread over the rounds is no verdict.")
     latency_budget_ms: float | None = Field(None, description="Absolute budget; only where the hardware is named.")
     hardware: str | None = Field(None, description="What the absolute budget was measured on.")
+    memory_ratio: float = Field(
+        1.5, gt=0, description="Most resident memory of an instance, as a multiple of the served model's."
+    )
+    memory_budget_mib: float | None = Field(None, gt=0, description="The same in MiB.")
+
+
+class CanarySettings(_Group):
+    """How a version that passed its gates comes to answer live traffic, step by step."""
+
+    steps: list[float] = Field(
+        [5, 25, 100],
+        description="Shares of the live traffic in per cent that a canary gets one after the other; an empty list "
+        "has a version that passed its gates go to production at once.",
+    )
+    pairs_percent: float = Field(
+        20, gt=0, le=100, description="Share of the live traffic of which both versions are asked, in per cent."
+    )
+    minimum_blocks: int = Field(
+        30, ge=1, description="Blocks of one camera and one minute that a canary needs at each step."
+    )
+    alpha: float = Field(0.01, gt=0, lt=1, description="Chance that a canary is ever wrongly found to be worse.")
+    margin: float = Field(0.02, ge=0, lt=1, description="How much less F1 than production is not yet worse.")
+    disagreement: float = Field(
+        0.35, gt=0, lt=1, description="Share of boxes that may differ where production passed its gates."
+    )
+    failures: int = Field(3, ge=1, description="Failed pictures, answered by production instead, that end a canary.")
+    patience_s: float = Field(
+        86_400, gt=0, description="A canary without enough evidence after this long is told as such."
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _rising(cls, steps: list[float]) -> list[float]:
+        if any(not 0 < step <= 100 for step in steps) or sorted(set(steps)) != steps:
+            raise ValueError("the steps must rise, each more than 0 and at most 100")
+        return steps
 
 
 class DriftSettings(_Group):
@@ -132,7 +186,7 @@ class DriftSettings(_Group):
 
 
 class RetrainingSettings(_Group):
-    """When drift leads to a retraining, and with what."""
+    """The policy by which the platform trains: what starts it, on what data, how often at most."""
 
     enabled: bool = Field(True, description="Whether the platform starts trainings by itself.")
     minimum_reviewed_frames: int = Field(
@@ -140,6 +194,10 @@ class RetrainingSettings(_Group):
     )
     first_model_frames: int = Field(60, ge=1, description="Reviewed frames that the first training needs.")
     cool_down_s: float = Field(3600.0, ge=0, description="Pause after a training before drift starts the next.")
+    most_a_day: int = Field(24, ge=1, description="Trainings that may be started within 24 hours.")
+    attempts: int = Field(
+        5, ge=1, description="Starts for the same reason that gave no model, after which a person has to look."
+    )
     sample_frames: int = Field(120, ge=1, description="Frames drawn from the drifted windows for review.")
     judge_share: float = Field(0.4, gt=0, lt=1, description="Share of the sample that may only judge.")
     judge_blocks: Literal["random", "latest"] = Field(
@@ -149,6 +207,19 @@ class RetrainingSettings(_Group):
     epochs: int | None = Field(
         None, ge=1, description="Epochs of a retraining, which begins where the served model ends."
     )
+
+
+class NotificationSettings(_Group):
+    """Who is told when the platform decides something; nobody unless an address or a command is set."""
+
+    webhook: str | None = Field(
+        None, pattern=r"^https?://[^\s]+$", repr=False, description="Address that a JSON object is posted to."
+    )
+    command: tuple[str, ...] = Field((), description="Program and arguments that get the same JSON as their input.")
+    events: tuple[Literal["training", "refusal", "rollback"], ...] = Field(
+        ("training", "refusal", "rollback"), description="What is told of."
+    )
+    timeout_s: float = Field(5.0, gt=0, le=60, description="A webhook or command that takes longer has failed.")
 
 
 class ServingSettings(_Group):
@@ -170,8 +241,20 @@ class ServingSettings(_Group):
     embed_every_s: float = Field(
         0.5, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
     )
+    cache_mb: float = Field(
+        16.0, ge=0, description="Memory of each front instance for the answers to identical live pictures; 0 is off."
+    )
+    redis_url: str | None = Field(
+        None, description="Redis that all front instances share such answers through, as `redis://host:port/0`."
+    )
     dynamic_batching: bool = Field(False, description="Pays on a GPU; on a CPU it only adds waiting.")
     deadline_s: float = Field(10.0, gt=0, description="A detection that takes longer has failed.")
+    endpoints: tuple[str, ...] = Field(
+        (), description="`host:port` of each Triton that live pictures are spread over; empty is this home's own."
+    )
+    shared_memory: bool = Field(
+        True, description="Whether pictures are handed to a Triton of this machine in shared memory."
+    )
     probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
 
 
@@ -216,8 +299,10 @@ class Settings(BaseSettings):
     dataset: DatasetSettings = DatasetSettings()
     training: TrainingSettings = TrainingSettings()
     gates: GateSettings = GateSettings()
+    canary: CanarySettings = CanarySettings()
     drift: DriftSettings = DriftSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    notifications: NotificationSettings = NotificationSettings()
     serving: ServingSettings = ServingSettings()
     sensors: SensorSettings = SensorSettings()
     marts: MartSettings = MartSettings()
@@ -249,6 +334,11 @@ class Settings(BaseSettings):
     def spool(self) -> Path:
         """Where the front writes its log of predictions."""
         return self.home / "triton" / "spool"
+
+    @property
+    def pairs_spool(self) -> Path:
+        """Where the front leaves the answers of production and canary to the same pictures."""
+        return self.home / "triton" / "pairs"
 
     @property
     def warehouse_target(self) -> Literal["duckdb", "postgres"]:

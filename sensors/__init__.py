@@ -9,6 +9,7 @@ from __future__ import annotations
 import dagster as dg
 
 from its_platform.settings import load_settings
+from sensors.canary import canary_sensor
 from sensors.drift import drift_sensor
 from sensors.footage import footage_sensor
 from sensors.marts import marts_schedule
@@ -20,7 +21,7 @@ def all_sensors() -> list[dg.SensorDefinition]:
     """Every sensor, at the interval and in the state that the settings give."""
     settings = load_settings().sensors
     status = dg.DefaultSensorStatus.RUNNING if settings.running else dg.DefaultSensorStatus.STOPPED
-    made = (footage_sensor, predictions_sensor, drift_sensor, registry_sensor)
+    made = (footage_sensor, predictions_sensor, drift_sensor, registry_sensor, canary_sensor)
     return [make(settings.interval_s, status) for make in made]
 
 

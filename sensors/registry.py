@@ -21,18 +21,22 @@ def registry_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Senso
     )
     def watch_registry(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
+            from its_platform.release import freeze_in_force
             from its_platform.release import status as stages_now
 
             if is_active(context.instance, reconcile.name) or is_active(context.instance, learn.name):
                 return dg.SensorResult(skip_reason="A release is under way.")
+            opened = stores.open()
             changes = [
                 f"{stage.stage}: version {stage.wished} is asked for, {stage.served or 'none'} is served"
-                for stage in stages_now(stores.open())
+                for stage in stages_now(opened)
                 if stage.in_the_way is not None
             ]
             if not changes:
                 return dg.SensorResult(skip_reason="What is served is what the aliases ask for.", cursor="")
-            key = hashlib.sha256("\n".join(changes).encode()).hexdigest()[:16]
+            # What was refused while releases were frozen is tried again after the thaw.
+            state = [*changes, freeze_in_force(opened) or ""]
+            key = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
             if key == context.cursor:
                 return dg.SensorResult(skip_reason=f"Tried already, and not served: {'; '.join(changes)}.")
             request = dg.RunRequest(tags={"its/trigger": "registry", "its/changes": "; ".join(changes)[:250]})

@@ -26,7 +26,7 @@ silence_tools()
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the settings of the person who runs it, or writes into the checkout's home."""
     for name in [name for name in os.environ if name.startswith("ITS_")]:
-        if name not in {"ITS_TEST_DATA", "ITS_REQUIRE_SERVICES"}:
+        if name not in {"ITS_TEST_DATA", "ITS_TEST_PERF_ANALYZER", "ITS_REQUIRE_SERVICES"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ITS_HOME", str(tmp_path / "home"))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.release.gates import Signature, Tensor
+from its_platform.release.gates.serving import MIB
+from its_platform.release.golden import GoldenAnswers
 from its_platform.release.outside import Image, Outside, Rows
 from its_platform.serving import repository
 from its_platform.serving.repository import Route
@@ -187,6 +190,7 @@ class FakeTriton:
         self.loads: list[str] = []
         self.is_away = False
         self.garbled: set[int] = set()
+        self.resident: dict[int, int] = {}
         self.front_ignores_routes = False
         self._routes_at_start = repository.read_routes(settings)
         for model in sorted({route.model for route in self._routes_at_start.values()}):
@@ -256,6 +260,18 @@ class FakeTriton:
         self.infer(route.model, route.version, image[None])
         return route.version
 
+    def signature(self, model: str, version: int) -> Signature:
+        self._reach()
+        if version not in self.memory.get(model, {}):
+            raise NotFound(f"{model} version {version} is not ready")
+        file = self.settings.model_repository / model / str(version) / repository.ONNX_FILE
+        side = int(model.rsplit("-", 1)[1])
+        tensors = Tensor("images", "UINT8", (-1, side, side, 3)), Tensor("detections", "FP32", (-1, 300, 6))
+        return Signature(repository.file_digest(file), tensors[:1], tensors[1:])
+
+    def memory_bytes(self, model: str, version: int) -> int | None:
+        return self.resident.get(version, 200 * MIB) if version in self.memory.get(model, {}) else None
+
     def _read(self, model: str) -> None:
         found: dict[int, bytes] = {}
         for version in repository.placed_versions(self.settings, model):
@@ -269,6 +285,46 @@ class FakeTriton:
     def _reach(self) -> None:
         if self.is_away:
             raise ServerUnavailable("Triton does not answer.")
+
+
+def card_of(dataset: str, classes: Sequence[str] = ("car", "truck")) -> dict[str, object]:
+    """As much of a dataset version's card as is asked for."""
+    statistics = {"frames": {"golden": 20}, "boxes_by_origin": {"golden": {"simulated": 200}}}
+    facts = {"name": dataset, "digest": f"digest of {dataset}", "classes": list(classes), "statistics": statistics}
+    return {**facts, "request": {"window": None}, "seed": 0, "spacing": {"block_s": 60.0}}
+
+
+def golden_answers(
+    classes: Sequence[str] = ("car", "truck"),
+    share: float = 1.0,
+    blocks: int = 10,
+    frames: int = 4,
+    boxes: int = 10,
+    swapped: bool = False,
+    is_simulated: bool = True,
+    missing: Collection[int] = (),
+) -> GoldenAnswers:
+    """A detector that finds this share of the true boxes, each exactly, whatever the block.
+
+    Of each frame the first boxes are found; the classes take turns from box to box. missing: blocks in which nothing
+    is found. swapped: each box is called by the next class's name.
+    """
+    truth, found, names = [], [], []
+    for block in range(blocks):
+        for _ in range(frames):
+            rows = np.array([[i * 20, 5, i * 20 + 15, 30, i % len(classes)] for i in range(boxes)], np.float32).reshape(
+                -1, 5
+            )
+            seen = rows[: round(share * boxes)] if block not in missing else rows[:0]
+            called = (seen[:, 4:] + swapped) % len(classes)
+            truth.append(rows)
+            found.append(np.concatenate([seen[:, :4], np.full((len(seen), 1), 0.9, np.float32), called], axis=1))
+            names.append(f"north/{block}")
+    count = blocks * frames
+    everything = {"golden": np.ones(count, bool)}
+    return GoldenAnswers(
+        tuple(classes), tuple(truth), tuple(found), everything, tuple(names), np.full(count, is_simulated)
+    )
 
 
 def fake_outside(settings: Settings, evaluate: object = None, steps: Steps | None = None) -> Outside:
@@ -287,6 +343,8 @@ def fake_outside(settings: Settings, evaluate: object = None, steps: Steps | Non
         evaluate=evaluate,  # type: ignore[arg-type]
         run_onnx=run_onnx,
         picture=picture,
+        card=card_of,
+        classes_in=lambda onnx: None,
         patience_s=0.0,
         steady_s=0.0,
     )

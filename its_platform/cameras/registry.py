@@ -60,6 +60,11 @@ class Camera(BaseModel):
         return parse_address(self.source)
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether it films the simulated world, whose truth is known."""
+        return self.address.kind == "sim"
+
+    @property
     def public_source(self) -> str:
         """The source without a password, for whatever a person or a log sees."""
         return public_source(self.source)

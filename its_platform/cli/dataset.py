@@ -222,7 +222,7 @@ def _table(facts: Any) -> Any:
         splits.append(
             {"split": f"boxes of {name}", **{s: n.get(name, 0) for s, n in figures["boxes_by_class"].items()}}
         )
-    known = ("digest", "previous", "golden", "golden_uses", "commit", "created_at", "is_new", "left_out")
+    known = ("digest", "previous", "golden", "golden_uses", "licence", "commit", "created_at", "is_new", "left_out")
     rest = [{"fact": key, "value": data[key]} for key in known if key in data]
     return Group(
         rows_table(splits, ["split", "train", "val", "test", "golden"], title=f"Dataset {data['name']}"),

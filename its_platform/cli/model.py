@@ -1,4 +1,4 @@
-"""`its model`: train, list, show, evaluate and export detectors."""
+"""`its model`: train, list, show, evaluate and export detectors, and their cards."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def train(
     from its_platform.errors import BadInput, NotFound
     from its_platform.model.registered import base_weights
     from its_platform.model.train import facts_of, train_candidate
+    from its_platform.release import publish_card
     from its_platform.telemetry import terminal_progress
     from its_platform.weights import check_weights
 
@@ -50,6 +51,7 @@ def train(
     base = base_weights(stores, base_version) if base_version is not None else weights
     with terminal_progress() as progress:
         made = train_candidate(stores, dataset, progress, epochs, base, size, fresh)
+    publish_card(stores, made.model_version.version)
     title = f"version {made.model_version.version}" + ("" if made.is_new else " (it was there already)")
     emit(facts_of(made), json, lambda: _slices(made.evaluation, title))
 
@@ -64,6 +66,7 @@ def list_(json: JsonFlag = False) -> None:
     rows: list[dict[str, Any]] = [
         {
             "version": known.version,
+            "semantic": known.semantic,
             "aliases": ", ".join(sorted(aliases.get(known.version, []))),
             "dataset": known.dataset_version,
             "family": known.family,
@@ -91,6 +94,28 @@ def show(version: int, json: JsonFlag = False) -> None:
     emit(facts, json, lambda: _slices(measured, f"version {version}, dataset {known.dataset_version}"))
     if not json:
         say(f"Trace: its trace model:{version}")
+
+
+@app.command()
+def card(
+    version: int,
+    out: Annotated[Path | None, typer.Option(help="Write model_card.md and model_card.html into this folder.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """The model card of a version, as things stand: what it is, data, scores, gates, limits, where it came from."""
+    from its_platform.release import read_model_card, write_card
+    from its_platform.release.card_pages import as_markdown
+
+    made = read_model_card(_stores(), version)
+    pages = write_card(made, out) if out is not None else []
+    emit(
+        {"card": made, "outcome": made.outcome, "limits": made.limits(), "pages": pages},
+        json,
+        lambda: _page(as_markdown(made)),
+    )
+    if not json:
+        for path in pages:
+            say(f"Written: {path}")
 
 
 @app.command()
@@ -144,6 +169,12 @@ def embedder(
 
     path = export_embedder(load_settings(), weights)
     emit({"path": str(path), **loads(path.with_suffix(".json").read_text("utf-8"))}, json)
+
+
+def _page(text: str) -> Any:
+    from rich.markdown import Markdown
+
+    return Markdown(text)
 
 
 def _slices(measured: Evaluation, title: str) -> Any:

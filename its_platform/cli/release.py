@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from its_platform.release import GateResult, ReleaseChange
+    from its_platform.release import CanaryState, GateResult, Look, ReleaseChange
     from its_platform.stores import Stores
 
 app = typer.Typer(help="Gates, stages and rollback.", no_args_is_help=True)
@@ -22,6 +22,7 @@ app = typer.Typer(help="Gates, stages and rollback.", no_args_is_help=True)
 Version = Annotated[int, typer.Argument(min=1, help="Number of the model version.", show_default=False)]
 By = Annotated[str, typer.Option("--by", help="Who does it.", show_default="the user's name")]
 Why = Annotated[str, typer.Option("--why", help="The reason, as it is recorded.")]
+Reason = Annotated[str, typer.Option("--why", help="The reason, as it is recorded.", show_default=False)]
 COLOURS = {"passed": "green", "failed": "red", "not_judged": "dim", "no_verdict": "yellow"}
 
 
@@ -58,6 +59,7 @@ def judge(version: Version, json: JsonFlag = False) -> None:
     stores = _stores()
     with terminal_progress() as progress:
         results = release.judge_candidate(stores, version, progress)
+    release.publish_card(stores, version)
     _show_gates(stores, version, results, json)
 
 
@@ -77,7 +79,7 @@ def gates(version: Version, json: JsonFlag = False) -> None:
 @app.command()
 def promote(
     version: Version,
-    stage: Annotated[str, typer.Option(help="staging or production.")] = "production",
+    stage: Annotated[str, typer.Option(help="staging, canary or production.")] = "production",
     by: By = "",
     why: Why = "promoted by hand",
     json: JsonFlag = False,
@@ -103,6 +105,69 @@ def rollback(
 
 
 @app.command()
+def canary(json: JsonFlag = False) -> None:
+    """The version that answers a share of the live traffic, and what was found when it was last looked at."""
+    from its_platform import release
+
+    state = release.canary_state(_stores())
+    emit(state, json, lambda: _canary_table(state))
+
+
+@app.command()
+def look(by: By = "", json: JsonFlag = False) -> None:
+    """Judge the canary by what has come in, and do what follows: more traffic, production, or back."""
+    from its_platform import release
+
+    found = release.look_at_canary(_stores(), by or _me())
+    emit(found, json, lambda: _look_table(found))
+
+
+@app.command()
+def hold(why: Reason, by: By = "", json: JsonFlag = False) -> None:
+    """Keep the canary at its share; it can still go back."""
+    from its_platform import release
+
+    state = release.hold_canary(_stores(), by or _me(), why)
+    emit(state, json, lambda: _canary_table(state))
+
+
+@app.command()
+def resume(why: Reason, by: By = "", json: JsonFlag = False) -> None:
+    """Let a canary that was held go on."""
+    from its_platform import release
+
+    state = release.resume_canary(_stores(), by or _me(), why)
+    emit(state, json, lambda: _canary_table(state))
+
+
+@app.command()
+def stop(why: Reason, by: By = "", json: JsonFlag = False) -> None:
+    """Take the canary from the live traffic; its version is refused until a waiver."""
+    from its_platform import release
+
+    change = release.stop_canary(_stores(), by or _me(), why)
+    emit(change, json, lambda: _changes_table([change]))
+
+
+@app.command()
+def freeze(why: Reason, by: By = "", json: JsonFlag = False) -> None:
+    """Keep what live traffic meets as it is until `its release thaw`; a rollback is always possible."""
+    from its_platform import release
+
+    release.freeze(_stores(), by or _me(), why)
+    emit({"frozen": True, "why": why}, json, lambda: "Frozen. `its release thaw` ends it.")
+
+
+@app.command()
+def thaw(why: Reason, by: By = "", json: JsonFlag = False) -> None:
+    """End a freeze; what the aliases ask for is made true by the next reconcile."""
+    from its_platform import release
+
+    release.thaw(_stores(), by or _me(), why)
+    emit({"frozen": False, "why": why}, json, lambda: "Thawed.")
+
+
+@app.command()
 def waive(
     version: Version,
     gate: Annotated[str, typer.Argument(help="The gate as `its release gates` names it, or `rejected`.")],
@@ -115,7 +180,9 @@ def waive(
     from its_platform.stores.registry import MODEL_NAME
 
     stores = _stores()
-    emit(release.waive(stores, stores.registry.get(MODEL_NAME, version), gate, by, reason), json)
+    given = release.waive(stores, stores.registry.get(MODEL_NAME, version), gate, by, reason)
+    release.publish_card(stores, version)
+    emit(given, json)
 
 
 @app.command()
@@ -179,6 +246,26 @@ def _gates_table(version: int, results: Sequence[GateResult], waived: Collection
             escape(result.detail),
         )
     return table
+
+
+def _canary_table(state: CanaryState | None) -> RenderableType:
+    if state is None:
+        return "There is no canary."
+    facts = {"version": state.version, "against": state.against, "share": f"{state.percent:g} %", "since": state.since}
+    found = state.verdict or {}
+    facts |= {"step since": state.step_since, "by": state.by, "held": state.held or "no"}
+    facts |= {"last verdict": found.get("action", "none yet"), "reasons": "; ".join(found.get("reasons", []))}
+    return rows_table([{"fact": name, "value": value} for name, value in facts.items()])
+
+
+def _look_table(found: Look | None) -> RenderableType:
+    if found is None:
+        return "There is no canary."
+    facts: dict[str, Any] = {"version": found.version, "share": f"{found.percent:g} %", "verdict": found.verdict.action}
+    facts |= {"reasons": "; ".join(found.verdict.reasons), "labels wanted": ", ".join(found.verdict.labels_wanted)}
+    facts |= {name: round(value, 4) for name, value in found.verdict.numbers.items()}
+    facts["done"] = f"{found.change.stage}: {found.change.kind}" if found.change is not None else "nothing changed"
+    return rows_table([{"fact": name, "value": value} for name, value in facts.items()])
 
 
 def _changes_table(changes: Sequence[ReleaseChange]) -> RenderableType:

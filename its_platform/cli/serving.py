@@ -59,10 +59,12 @@ def stop(json: JsonFlag = False) -> None:
 def status(json: JsonFlag = False) -> None:
     """Which model versions Triton has loaded, and which stage each answers."""
     from its_platform.serving.client import with_client
-    from its_platform.serving.repository import read_routes
+    from its_platform.serving.config import FRONT
+    from its_platform.serving.repository import cache_counts, read_routes
 
     settings = load_settings()
     routes = read_routes(settings)
+    counts = cache_counts(settings)
     states = with_client(settings, lambda client: client.repository_index(), deadline_s=3.0)
     rows = [
         {
@@ -73,6 +75,7 @@ def status(json: JsonFlag = False) -> None:
                 stage for stage, route in routes.items() if (route.model, route.version) == (state.name, state.version)
             ],
             "reason": state.reason,
+            "cache": counts if state.name == FRONT else None,
         }
         for state in states
     ]

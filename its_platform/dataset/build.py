@@ -285,6 +285,8 @@ def _commit(
         "seed": ground.seed,
         "request": described,
         "statistics": figures,
+        "cameras": _filmed_by(stores, figures["frames_by_camera"]),
+        "licence": stores.settings.dataset.licence,
         "left_out": dict(sorted(left_out.items())),
     }
     name, commit, files = _store(stores, max((one.number for one in versions), default=0) + 1, manifest, card)
@@ -309,6 +311,18 @@ def _commit(
         session.flush()
         session.refresh(row)
         return replace(from_row(row), is_new=True)
+
+
+def _filmed_by(stores: Stores, frames_by_camera: dict[str, dict[str, int]]) -> dict[str, dict[str, str]]:
+    """World and privacy policy of each camera of a version, as the registry has them; `unknown` where it has not."""
+    from its_platform.cameras import list_cameras
+
+    known = {
+        camera.camera_id: {"world": "simulated" if camera.is_simulated else "real", "privacy": camera.privacy}
+        for camera in list_cameras(stores)
+    }
+    used = sorted({name for of_split in frames_by_camera.values() for name in of_split})
+    return {name: known.get(name, {"world": "unknown", "privacy": "unknown"}) for name in used}
 
 
 def _store(stores: Stores, number: int, manifest: bytes, card: dict[str, Any]) -> tuple[str, str, dict[str, bytes]]:

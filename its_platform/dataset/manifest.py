@@ -130,6 +130,9 @@ def readme_bytes(card: dict[str, Any]) -> bytes:
         f"- extends: {card['previous'] or 'nothing'}; golden set {card['golden']}",
         f"- blocks of {spacing['block_s']:g} s (or {spacing['block_frames']} numbered frames), "
         f"guard gap {spacing['guard_s']:g} s (or {spacing['guard_frames']} frames), seed {card['seed']}",
+        f"- boxes: {_origins(figures['boxes_by_origin'])}",
+        f"- cameras: {_cameras(card['cameras'])}",
+        f"- licence: {card['licence'] or 'not stated (`dataset.licence`)'}",
         "",
         "| split | frames | boxes | conditions | cameras |",
         "|---|---|---|---|---|",
@@ -145,3 +148,19 @@ def readme_bytes(card: dict[str, Any]) -> bytes:
     left_out = card["left_out"]
     lines += ["", "Left out: " + ("; ".join(f"{n} frames: {why}" for why, n in left_out.items()) or "nothing") + "."]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _origins(by_split: dict[str, dict[str, int]]) -> str:
+    """Who drew the boxes: `simulated 120, human 30 (golden: human 30)`; only reviewed ones judge."""
+    total: Counter[str] = Counter()
+    for counts in by_split.values():
+        total.update(counts)
+    judges = ", ".join(f"{name} {number}" for name, number in by_split.get("golden", {}).items())
+    return ", ".join(f"{name} {number}" for name, number in sorted(total.items())) + f" (golden: {judges or 'none'})"
+
+
+def _cameras(cameras: dict[str, dict[str, str]]) -> str:
+    """Which cameras show people as they are: each with its world and its privacy policy."""
+    hidden = {"faces_and_plates": "faces and plates hidden", "none": "nothing hidden", "unknown": "policy unknown"}
+    said = [f"{name} ({about['world']}, {hidden[about['privacy']]})" for name, about in sorted(cameras.items())]
+    return ", ".join(said) or "none"

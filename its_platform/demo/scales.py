@@ -56,7 +56,7 @@ FULL = Scale(
     settings={
         "dataset": {"block_s": 20.0, "guard_s": 2.0, "split_train": 0.6, "split_val": 0.1, "split_test": 0.15},
         "training": {"epochs": 2, "image_size": 320, "batch": 16},
-        "gates": {"metric_floor": 0.7, "minimum_boxes": 60, "slice_tolerance": 0.05},
+        "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.5}},
         "drift": {"window_s": 240.0, "minimum_rows": 120, "windows": 2, "windows_drifted": 2},
         "retraining": {
             "cool_down_s": 30.0,
@@ -64,6 +64,8 @@ FULL = Scale(
             "first_model_frames": 300,
             "minimum_reviewed_frames": 40,
         },
+        # A version that passed its gates is served at once: the nights of this world are too short for a canary.
+        "canary": {"steps": []},
         "sensors": {"interval_s": 2},
     },
     floors=Floors(day=0.80, night_gain=0.15, day_loss=0.03),
@@ -78,13 +80,16 @@ TINY = Scale(
         "dataset": {"block_s": 6.0, "guard_s": 1.0, "split_train": 0.5, "split_val": 0.2, "split_test": 0.3},
         "training": {"epochs": 1, "image_size": 160, "batch": 8},
         "gates": {
-            "metric_floor": 0.0,
+            "simulated_floor": 0.0,
+            "class_floor": 0.0,
+            "calibration_error": 1.0,
             "minimum_boxes": 1,
             "slice_tolerance": 1.0,
             "class_tolerance": 1.0,
             "latency_ratio": 20.0,
             "latency_spread": 20.0,
             "latency_rounds": 3,
+            "memory_ratio": 20.0,
             "parity_floor": 0.9,
         },
         "drift": {"window_s": 40.0, "minimum_rows": 20, "windows": 2, "windows_drifted": 2},
@@ -94,6 +99,7 @@ TINY = Scale(
             "first_model_frames": 20,
             "minimum_reviewed_frames": 10,
         },
+        "canary": {"steps": []},
         "sensors": {"interval_s": 1},
     },
     floors=None,

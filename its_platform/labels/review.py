@@ -58,7 +58,7 @@ def review_simulated(
 
 def unlabelled_frames(stores: Stores) -> list[str]:
     """Frames of simulated cameras that have no reviewed labels yet, oldest first."""
-    simulated = [camera.camera_id for camera in list_cameras(stores) if str(camera.source).startswith("sim://")]
+    simulated = [camera.camera_id for camera in list_cameras(stores) if camera.is_simulated]
     if not simulated:
         return []
     found = FrameIndex(stores).query(cameras=simulated, columns=["frame_hash", "captured_at"])

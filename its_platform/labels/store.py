@@ -96,10 +96,16 @@ def add_labels(stores: Stores, labels: Iterable[FrameLabels], is_rehearsal: bool
 
 
 def current_labels(
-    stores: Stores, frame_hashes: Collection[str] | None = None, reviewed_only: bool = False
+    stores: Stores,
+    frame_hashes: Collection[str] | None = None,
+    reviewed_only: bool = False,
+    by: datetime | None = None,
 ) -> dict[str, FrameLabels]:
-    """The labelling in force of each frame that has one: the latest reviewed, else the latest."""
-    latest = _latest(_read(stores, frame_hashes))
+    """The labelling in force of each frame that has one: the latest reviewed, else the latest.
+
+    by: as it was at that moment; None for now.
+    """
+    latest = _latest(entry for entry in _read(stores, frame_hashes) if by is None or entry.created_at <= by)
     current: dict[str, FrameLabels] = {}
     for (frame_hash, is_reviewed), entry in latest.items():
         if is_reviewed or (not reviewed_only and (frame_hash, True) not in latest):

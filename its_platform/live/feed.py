@@ -150,7 +150,8 @@ async def _watch(
                 asking.create_task(ask(client, frame))
 
     try:
-        async with DetectorClient(stores.settings) as client, asyncio.TaskGroup() as playing:
+        asked = stores.settings.serving.endpoints
+        async with DetectorClient(stores.settings, endpoints=asked) as client, asyncio.TaskGroup() as playing:
             for camera in cameras:
                 playing.create_task(play(client, camera))
     except BaseExceptionGroup as group:

@@ -9,7 +9,7 @@ IoU. Average precision is COCO's: the precision envelope read at 101 recalls (Li
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,10 +176,10 @@ def score_detections(
     matches = [match_class(truth, detections, i) for i in range(len(classes))]
     anyhow = match_class(truth, detections, None)
     limits = [float((thresholds or {}).get(name, DEFAULT_THRESHOLD)) for name in classes]
-    block_of = np.unique(np.asarray(blocks if blocks is not None else range(len(truth)), str), return_inverse=True)[1]
+    block_of = numbered_blocks(blocks if blocks is not None else range(len(truth)))
     scores: list[SliceScore] = []
     for name, mask in named.items():
-        weights = _resampled(block_of, mask, rounds, seed)
+        weights = resampled_blocks(block_of, mask, rounds, seed)
         scores.append(_mean_score(name, None, matches, limits, mask, weights))
         scores.append(_mean_score(name, ANY_CLASS, [anyhow], [min(limits, default=DEFAULT_THRESHOLD)], mask, weights))
         for class_name, match, limit in zip(classes, matches, limits, strict=True):
@@ -209,7 +209,12 @@ def best_thresholds(
     return chosen
 
 
-def _resampled(
+def numbered_blocks(blocks: Iterable[object]) -> npt.NDArray[np.int64]:
+    """The blocks of frames `[frames]` as numbers from 0."""
+    return np.unique(np.asarray(list(blocks), str), return_inverse=True)[1].astype(np.int64)
+
+
+def resampled_blocks(
     block_of: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_], rounds: int, seed: int
 ) -> npt.NDArray[np.float64]:
     """How often each frame `[rounds, frames]` occurs when the slice's blocks are drawn anew."""
@@ -243,7 +248,7 @@ def _mean_score(
         found, hits = found + int(sure.sum()), hits + int(match.hit[sure, 0].sum())
     low = high = ap50
     if len(weights) and boxes:
-        drawn = np.array([_resampled_ap50([m for m, _ in present], weight) for weight in weights])
+        drawn = np.array([resampled_ap50([m for m, _ in present], weight) for weight in weights])
         low, high = (float(x) for x in np.percentile(drawn, [2.5, 97.5]))
     return SliceScore(
         slice=name,
@@ -259,7 +264,8 @@ def _mean_score(
     )
 
 
-def _resampled_ap50(matches: Sequence[ClassMatches], weight: npt.NDArray[np.float64]) -> float:
+def resampled_ap50(matches: Sequence[ClassMatches], weight: npt.NDArray[np.float64]) -> float:
+    """The mean over classes of AP at IoU 0.5, each frame counted `weight` `[frames]` times."""
     totals = [float((m.truth * weight).sum()) for m in matches]
     drawn = [
         average_precision(m.hit[:, 0], total, weight[m.frame])

@@ -1,24 +1,20 @@
-"""The log of predictions: from the front's spool into a Delta table, each row exactly once.
+"""The log of predictions, in the Delta table `home/tables/predictions`: what served detectors said of live pictures.
 
-In come finished `*.jsonl` files (a file that is still written ends in `.part` and is left alone); out come rows of
-`home/tables/predictions`, partitioned by day of capture. A line that cannot be read is set aside in `spool/refused`
-with its reason. What the rows mean for drift does not belong here.
+What the rows mean for drift does not belong here; how they get from the front's spool into the table is in
+`serving/log_table.py`.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
 import operator
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from its_platform.errors import TransientError
-from its_platform.stores.objects import no_room
+from its_platform.serving.log_table import LogTable, LogUnreadable, day_of, moment_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +23,6 @@ if TYPE_CHECKING:
     from its_platform.settings import Settings
     from its_platform.stores import Stores
 
-log = logging.getLogger(__name__)
-
-FILES_PER_COMMIT = 200
 PICTURE_FIGURES = ("brightness", "contrast", "sharpness", "noise", "overexposed", "underexposed")
 COLUMNS = (
     "row_key",
@@ -54,12 +47,9 @@ COLUMNS = (
     "embedding",
     "embedder",
     "latency_ms",
+    "is_cached",
     "day",
 )
-
-
-class PredictionsUnreadable(TransientError):
-    """The table of predictions is there but cannot be read: never the same as an empty one."""
 
 
 def table_path(stores: Stores) -> Path:
@@ -68,21 +58,8 @@ def table_path(stores: Stores) -> Path:
 
 
 def collect(stores: Stores) -> int:
-    """Move every finished spool file into the table; returns the number of rows added.
-
-    The rows of a file enter in one commit, and the file is removed only after it. A crash between the two leaves
-    the file behind; its name is in the table, so that the next call removes it without adding it again. One
-    collector works at a time (advisory lock `predictions`).
-    """
-    spool = stores.settings.spool
-    if not _finished(spool):
-        return 0
-    added = 0
-    with stores.database.lock("predictions"):
-        files = _finished(spool)
-        for start in range(0, len(files), FILES_PER_COMMIT):
-            added += _collect_files(stores, files[start : start + FILES_PER_COMMIT])
-    return added
+    """Move every finished spool file into the table, each row once; returns the number of rows added."""
+    return _table(stores).collect(stores)
 
 
 def refused_lines(stores: Stores) -> int:
@@ -93,7 +70,7 @@ def refused_lines(stores: Stores) -> int:
 
 def waiting_rows(settings: Settings) -> int:
     """How many lines wait in finished spool files."""
-    return sum(file.read_bytes().count(b"\n") for file in _finished(settings.spool))
+    return sum(file.read_bytes().count(b"\n") for file in sorted(settings.spool.glob("*.jsonl")))
 
 
 def lost_rows(stores: Stores) -> int:
@@ -104,7 +81,7 @@ def lost_rows(stores: Stores) -> int:
     try:
         return int(json.loads(file.read_text("utf-8"))["lost"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PredictionsUnreadable(f"The count of lost rows in {file} cannot be read.", "Look at the file.") from error
+        raise LogUnreadable(f"The count of lost rows in {file} cannot be read.", "Look at the file.") from error
 
 
 def query(
@@ -118,17 +95,14 @@ def query(
 ) -> pd.DataFrame:
     """Logged rows with `since <= at < until`, oldest first; `counts` is a dict in each row.
 
-    A table that does not exist yet gives an empty frame with the same columns. Raises `PredictionsUnreadable`.
+    A table that does not exist yet gives an empty frame with the same columns. Raises `LogUnreadable`.
     """
     import pyarrow.dataset as ds
 
-    path = table_path(stores)
     wanted = list(columns or COLUMNS)
-    if not _table_exists(path):
-        return _schema().empty_table().select(wanted).to_pandas()
     keep = _all_of(_conditions(ds, since, until, cameras, purpose, version))
     needed = list(dict.fromkeys([*wanted, "at", "camera_id", "row_key"]))
-    rows = _read(path, columns=needed, keep=keep).to_pandas()
+    rows = _table(stores).read(needed, keep).to_pandas()
     rows = rows.sort_values(["at", "camera_id", "row_key"], ignore_index=True)
     if "counts" in rows:
         rows["counts"] = rows["counts"].map(json.loads)
@@ -140,11 +114,8 @@ def tally(stores: Stores) -> list[dict[str, Any]]:
     the first and the last were logged."""
     import pyarrow as pa
 
-    path = table_path(stores)
-    if not _table_exists(path):
-        return []
     by = ["version", "stage", "purpose"]
-    rows = _read(path, columns=[*by, "at", "logged_at"], keep=None)
+    rows = _table(stores).read([*by, "at", "logged_at"])
     asked = [("at", "count"), ("at", "min"), ("at", "max"), ("logged_at", "min"), ("logged_at", "max")]
     counted = pa.TableGroupBy(rows, by).aggregate(asked)
     return [
@@ -166,54 +137,17 @@ def latest(stores: Stores, purpose: str, version: int) -> datetime | None:
     return None if rows.empty else rows["at"].max().to_pydatetime()
 
 
-def _finished(spool: Path) -> list[Path]:
-    return sorted(spool.glob("*.jsonl"))
+def _table(stores: Stores) -> LogTable:
+    return LogTable("predictions", stores.settings.spool, table_path(stores), _schema(), _row)
 
 
-def _collect_files(stores: Stores, files: list[Path]) -> int:
-    import pyarrow as pa
-
-    rows: list[dict[str, Any]] = []
-    for file in files:
-        good, broken = _parse(file)
-        rows.extend(good)
-        if broken:
-            _set_aside(file, broken)
-    days = {row["day"] for row in rows}
-    known = _already_stored(stores, "spool_file", [file.name for file in files], days)
-    unknown = [row for row in rows if row["spool_file"] not in known]
-    # A request that was sent again, since its answer was lost on the way, was logged twice and is one row.
-    again = _already_stored(stores, "row_key", [row["row_key"] for row in unknown], days)
-    fresh = list({row["row_key"]: row for row in reversed(unknown) if row["row_key"] not in again}.values())[::-1]
-    if fresh:
-        _append(table_path(stores), pa.Table.from_pylist(fresh, schema=_schema()))
-    for file in files:
-        file.unlink()
-    return len(fresh)
-
-
-def _parse(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    good, broken = [], []
-    for number, text in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
-        if not text.strip():
-            continue
-        try:
-            good.append(_row(json.loads(text), file.name, number))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            broken.append({"line": number, "reason": f"{type(error).__name__}: {error}", "text": text})
-    return good, broken
-
-
-def _row(entry: dict[str, Any], file: str, number: int) -> dict[str, Any]:
-    logged_at = _time(entry["logged_at"]) if entry.get("logged_at") else None
-    at = _time(entry["at"]) if entry.get("at") else logged_at
+def _row(entry: dict[str, Any]) -> dict[str, Any]:
+    logged_at = moment_of(entry["logged_at"]) if entry.get("logged_at") else None
+    at = moment_of(entry["at"]) if entry.get("at") else logged_at
     if at is None:
         raise ValueError("neither at nor logged_at")
     counts = {str(name): int(n) for name, n in (entry.get("counts") or {}).items()}
     row: dict[str, Any] = {
-        "row_key": str(entry.get("request") or f"{file}:{number}"),
-        "spool_file": file,
-        "line": number,
         "at": at,
         "logged_at": logged_at,
         "camera_id": str(entry["camera_id"]),
@@ -225,7 +159,7 @@ def _row(entry: dict[str, Any], file: str, number: int) -> dict[str, Any]:
         "n": int(entry["n"]) if entry.get("n") is not None else sum(counts.values()),
         "light": str(entry.get("light") or "unknown"),
         "embedder": entry.get("embedder") or None,
-        "day": _day(at),
+        "is_cached": bool(entry.get("is_cached")),
     }
     for name in ("width", "height"):
         row[name] = None if entry.get(name) is None else int(entry[name])
@@ -234,67 +168,6 @@ def _row(entry: dict[str, Any], file: str, number: int) -> dict[str, Any]:
     for name in ("confidences", "box_areas", "embedding"):
         row[name] = [float(value) for value in entry.get(name) or []]
     return row
-
-
-def _set_aside(file: Path, broken: list[dict[str, Any]]) -> None:
-    folder = file.parent / "refused"
-    folder.mkdir(exist_ok=True)
-    partial = folder / f"{file.name}.part"
-    partial.write_text("".join(json.dumps(line) + "\n" for line in broken), "utf-8")
-    os.replace(partial, folder / file.name)
-    log.warning(
-        "%d of the lines of %s cannot be read (first: line %d, %s); set aside in %s.",
-        len(broken),
-        file.name,
-        broken[0]["line"],
-        broken[0]["reason"],
-        folder,
-    )
-
-
-def _already_stored(stores: Stores, column: str, values: list[str], days: set[str]) -> set[str]:
-    """Which of these values a column of the table has, looked for only in the days that the rows have."""
-    import pyarrow.dataset as ds
-
-    path = table_path(stores)
-    if not days or not values or not _table_exists(path):
-        return set()
-    keep = ds.field("day").isin(sorted(days)) & ds.field(column).isin(values)
-    return set(_read(path, columns=[column], keep=keep)[column].to_pylist())
-
-
-def _append(path: Path, table: pa.Table) -> None:
-    from deltalake import write_deltalake
-    from deltalake.exceptions import DeltaError
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write_deltalake(str(path), table, mode="append", partition_by=["day"], name="predictions")
-    except (DeltaError, OSError) as error:
-        raise no_room(path, error) or PredictionsUnreadable(
-            f"The log cannot be added to the table of predictions: {error}.", "The spool files are kept; try again."
-        ) from error
-
-
-def _table_exists(path: Path) -> bool:
-    if not path.exists() or not any(path.iterdir()):
-        return False
-    if not (path / "_delta_log").is_dir():
-        raise PredictionsUnreadable(f"{path} holds files but no Delta log.", "Restore the folder `_delta_log`.")
-    return True
-
-
-def _read(path: Path, columns: Iterable[str], keep: Any) -> pa.Table:
-    import pyarrow as pa
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    try:
-        return DeltaTable(str(path)).to_pyarrow_table(columns=list(columns), filters=keep)
-    except (DeltaError, pa.ArrowException, OSError) as error:
-        raise PredictionsUnreadable(
-            f"The table of predictions cannot be read: {error}.", f"Look at {path}; nothing was changed."
-        ) from error
 
 
 def _conditions(
@@ -308,9 +181,9 @@ def _conditions(
     conditions = []
     # The day beside the time lets whole files be left unread.
     if since is not None:
-        conditions += [ds.field("day") >= _day(since), ds.field("at") >= since.astimezone(UTC)]
+        conditions += [ds.field("day") >= day_of(since), ds.field("at") >= since.astimezone(UTC)]
     if until is not None:
-        conditions += [ds.field("day") <= _day(until), ds.field("at") < until.astimezone(UTC)]
+        conditions += [ds.field("day") <= day_of(until), ds.field("at") < until.astimezone(UTC)]
     if cameras is not None:
         conditions.append(ds.field("camera_id").isin(list(cameras)))
     if purpose is not None:
@@ -342,14 +215,6 @@ def _schema() -> pa.Schema:
         **dict.fromkeys(PICTURE_FIGURES, pa.float64()),
         "embedding": floats,
         "latency_ms": pa.float64(),
+        "is_cached": pa.bool_(),
     }
     return pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
-
-
-def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _day(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d")

@@ -95,11 +95,15 @@ def get_report(stores: Stores, report_id: str) -> DriftReport:
         return _report(stores, row)
 
 
-def list_reports(stores: Stores, version: int | None = None, limit: int | None = None) -> list[DriftReport]:
-    """Reports, the latest window first."""
+def list_reports(
+    stores: Stores, version: int | None = None, limit: int | None = None, by: datetime | None = None
+) -> list[DriftReport]:
+    """Reports, the latest window first; those made by a moment, where one is named."""
     query = sa.select(DriftReportRow).order_by(DriftReportRow.until.desc(), DriftReportRow.at.desc())
     if version is not None:
         query = query.where(DriftReportRow.model_version == version)
+    if by is not None:
+        query = query.where(DriftReportRow.at <= by)
     with stores.database.session() as session:
         return [_report(stores, row) for row in session.scalars(query.limit(limit))]
 

@@ -15,7 +15,8 @@ from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import VersionDoesNotServe
 from its_platform.release.reconciling import intend, objection_at, reconcile_held
-from its_platform.release.truth import STAGES, Release, ReleaseChange, change_now
+from its_platform.release.stages import SERVED, check_step
+from its_platform.release.truth import Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
@@ -35,11 +36,13 @@ def promote(
     Raises `GateNotPassed` naming each gate that is in the way, before anything has changed; `VersionDoesNotServe`
     when it fails on Triton: then the alias is put back and the old version goes on serving.
     """
-    if stage not in STAGES:
-        raise BadInput(f"There is no stage {stage}.", f"The stages are {' and '.join(STAGES)}.")
+    if stage not in SERVED:
+        raise BadInput(f"There is no stage {stage}.", f"The stages are {', '.join(SERVED)}.")
     outside = outside or real_outside(stores)
     with truth.lease(stores, wait_s) as held:
         target = outside.registry.get(MODEL_NAME, version)
+        is_rejected = verdicts.is_rejected(target, verdicts.waivers(stores, version))
+        check_step(version, truth.stage_now(stores, version, is_rejected), stage)
         if (reason := objection_at(stores, target, stage)) is not None:
             raise GateNotPassed(
                 f"Version {version} does not go to {stage}: {reason}.",
@@ -124,7 +127,7 @@ def status(stores: Stores, outside: Outside | None = None) -> list[StageStatus]:
     outside = outside or real_outside(stores)
     good = last_good(stores, outside)
     found = []
-    for name in STAGES:
+    for name in SERVED:
         plan = intend(stores, outside, name)
         row, event = plan.current, verdicts.last_event(stores, name)
         waiting = "not reconciled yet" if plan.target is not None else None
@@ -152,7 +155,7 @@ def pending(stores: Stores, outside: Outside | None = None) -> list[str]:
     """
     outside = outside or real_outside(stores)
     lines = []
-    for name in STAGES:
+    for name in SERVED:
         plan = intend(stores, outside, name)
         served = plan.current.version if plan.current is not None else "nothing"
         if plan.target is not None:

@@ -1,38 +1,55 @@
 """Judging a candidate: everything its gates need is measured, judged, and recorded once.
 
 A staged version enters, its gate results leave and lie in `gate_results`; the use of the golden set is counted. The
-gates themselves are in `gates.py`; what follows from them in `reconciling.py`.
+gates themselves are in `gates`; what follows from them in `reconciling.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from its_platform.dataset import record_use
 from its_platform.dataset import version as dataset_version
 from its_platform.errors import BadInput, NotFound
+from its_platform.notifications import Event, tell
 from its_platform.release import truth, verdicts
 from its_platform.release.gates import (
     LATENCY_BUDGET,
     LATENCY_RATIO,
+    MEMORY_BUDGET,
+    MEMORY_RATIO,
     GateResult,
-    accuracy_floor,
+    Signature,
+    Tensor,
+    accuracy_floors,
+    calibration_gate,
+    class_floors,
+    class_order,
+    dataset_card,
     export_parity,
+    failing,
     latency_budget,
     latency_ratio,
+    memory_gates,
+    signature_gate,
     slice_regressions,
 )
+from its_platform.release.golden import calibration_of, class_scores, drops_between, floor_parts
 from its_platform.release.latency import Contender, measure_until_steady
 from its_platform.release.measured import parity_of
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import fetch_onnx
 from its_platform.release.truth import Release
+from its_platform.serving.config import TensorConfig, detector_config
 from its_platform.serving.repository import route_of
+from its_platform.settings import Settings
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
 from its_platform.telemetry import Progress, no_progress
 
-LATENCY_GATES = frozenset({LATENCY_RATIO, LATENCY_BUDGET})
+# What is measured in Triton, where a busy machine may leave no verdict; all else is the same at any time.
+MACHINE_GATES = frozenset({LATENCY_RATIO, LATENCY_BUDGET, MEMORY_RATIO, MEMORY_BUDGET})
 PURPOSE = "gate"
 
 
@@ -59,49 +76,96 @@ def judge_candidate(
     if known is not None and not undecided:
         return list(known.results)
     _check_loaded(outside, candidate)
-    if known is not None and undecided <= LATENCY_GATES:
+    if known is not None and undecided <= MACHINE_GATES:
         # The golden set has spoken; asking it again would only count as another use.
-        results = [result for result in known.results if result.name not in LATENCY_GATES]
+        results = [result for result in known.results if result.name not in MACHINE_GATES]
     else:
         progress("judge", 0, 3, "golden frames")
         results = _accuracy_results(stores, outside, candidate, served)
+        results += _provenance_results(stores, outside, candidate)
         if golden is not None:
             record_use(stores, golden, version, PURPOSE)
     progress("judge", 2, 3, "latency")
-    results += _latency_results(stores, outside, candidate, served)
+    results += _machine_results(stores, outside, candidate, served)
     verdicts.record_judgement(stores, version, name, served.version if served is not None else None, results)
+    _tell_if_refused(stores, version, results)
     progress("judge", 3, 3)
     return results
+
+
+def _tell_if_refused(stores: Stores, version: int, results: Sequence[GateResult]) -> None:
+    left = failing(results, verdicts.waived_gates(stores, version))
+    if left:
+        said = "; ".join(f"{result.key} {result.verdict}: {result.detail}" for result in left)
+        facts = {"version": version, "gates": [result.key for result in left]}
+        tell(stores, Event("refusal", f"Version {version} did not pass its gates: {said}", facts))
 
 
 def _accuracy_results(
     stores: Stores, outside: Outside, candidate: ModelVersion, served: Release | None
 ) -> list[GateResult]:
     settings, dataset = stores.settings.gates, candidate.dataset_version
+    ours = outside.evaluate(fetch_onnx(stores.settings, outside, candidate), candidate, dataset, candidate.classes)
+    drops = None
+    if served is not None:
+        other = outside.registry.get(MODEL_NAME, served.version)
+        shared = [name for name in candidate.classes if name in other.classes]
+        theirs = outside.evaluate(fetch_onnx(stores.settings, outside, other), other, dataset, shared)
+        drops = drops_between(theirs, ours)
+    return [
+        *accuracy_floors(floor_parts(ours, settings.slice_floors), settings),
+        *class_floors(class_scores(ours), settings),
+        calibration_gate(calibration_of(ours, candidate.thresholds), settings),
+        *slice_regressions(drops, settings),
+    ]
+
+
+def _provenance_results(stores: Stores, outside: Outside, candidate: ModelVersion) -> list[GateResult]:
     onnx = fetch_onnx(stores.settings, outside, candidate)
-    parity = parity_of(candidate, onnx.parent)
-    own = outside.evaluate(onnx, candidate, dataset, candidate.classes)
-    results = [accuracy_floor(own, settings)]
-    if served is None:
-        return [*results, *slice_regressions(own, None, settings), export_parity(parity, settings)]
-    other = outside.registry.get(MODEL_NAME, served.version)
-    # Both are held to what both can know: a class that only the candidate has is no regression and no gain.
-    shared = [name for name in candidate.classes if name in other.classes]
-    ours = own if shared == list(candidate.classes) else outside.evaluate(onnx, candidate, dataset, shared)
-    theirs = outside.evaluate(fetch_onnx(stores.settings, outside, other), other, dataset, shared)
-    return [*results, *slice_regressions(ours, theirs, settings), export_parity(parity, settings)]
+    card = outside.card(candidate.dataset_version)
+    of_dataset = card.get("classes") if card is not None else None
+    return [
+        export_parity(parity_of(candidate, onnx.parent), stores.settings.gates),
+        signature_gate(
+            expected_signature(stores.settings, candidate),
+            outside.server.signature(route_of(candidate).model, candidate.version),
+        ),
+        class_order(candidate.classes, of_dataset, outside.classes_in(onnx)),
+        dataset_card(candidate.dataset_version, candidate.tags.get("dataset_digest", ""), card),
+    ]
 
 
-def _latency_results(
+def expected_signature(settings: Settings, version: ModelVersion) -> Signature:
+    """The registered file, and the tensors that the front asks a detector of this version by."""
+    model = route_of(version).model
+    config = detector_config(model, version.image_size, settings.serving)
+
+    def seen(tensors: Sequence[TensorConfig]) -> tuple[Tensor, ...]:
+        # Triton puts the batch before the shape of a model that takes one.
+        return tuple(Tensor(one.name, one.data_type.removeprefix("TYPE_"), (-1, *one.dims)) for one in tensors)
+
+    return Signature(version.onnx_digest, seen(config.inputs), seen(config.outputs))
+
+
+def _machine_results(
     stores: Stores, outside: Outside, candidate: ModelVersion, served: Release | None
 ) -> list[GateResult]:
     settings = stores.settings.gates
     picture = outside.picture(candidate)
     other = outside.registry.get(MODEL_NAME, served.version) if served is not None else None
+    is_first = other is None
     rounds = measure_until_steady(
         outside.server, picture, _contender(candidate), _contender(other) if other is not None else None, settings
     )
-    return [latency_ratio(rounds, settings, is_first=served is None), *latency_budget(rounds, settings)]
+    memory = [
+        outside.server.memory_bytes(route_of(one).model, one.version) if one is not None else None
+        for one in (candidate, other)
+    ]
+    return [
+        latency_ratio(rounds, settings, is_first),
+        *latency_budget(rounds, settings),
+        *memory_gates(memory[0], memory[1], settings, is_first),
+    ]
 
 
 def _contender(version: ModelVersion) -> Contender:

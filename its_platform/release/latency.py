@@ -1,7 +1,7 @@
 """How long a version takes on Triton, beside the served one: requests in turn, so that a slow moment slows both.
 
 Two versions that Triton has loaded enter, `LatencyRounds` leave. The detectors are asked past the front, one picture
-a request. Whether the figures are good enough is decided in `gates.py`.
+a request. Whether the figures are good enough is decided in `gates`.
 """
 
 from __future__ import annotations

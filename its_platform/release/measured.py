@@ -1,6 +1,6 @@
 """The measurements that releasing takes in this process: a detector on golden frames, and on one picture.
 
-A version's ONNX file and a dataset version enter, scores and rows leave. What they have to reach is in `gates.py`;
+A version's ONNX file and a dataset version enter, answers and rows leave. What they have to reach is in `gates`;
 latency, which is measured on Triton, in `latency.py`.
 """
 
@@ -9,56 +9,90 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from its_platform.errors import BadInput, NotFound
 from its_platform.release.gates import GOLDEN
-from its_platform.release.outside import Evaluate, Image, Picture, Rows
+from its_platform.release.golden import GoldenAnswers
+from its_platform.release.outside import Evaluate, Image, Picture, ReadCard, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from its_platform.model.scoring import Evaluation
     from its_platform.stores import Stores
     from its_platform.stores.registry import ModelVersion
 
-# The interval is shown beside a verdict and decides nothing, so a rough one will do.
-INTERVAL_ROUNDS = 50
-
 
 def evaluator(stores: Stores) -> Evaluate:
-    """Scores a detector on the golden frames of a dataset version, over the classes that are named.
+    """Runs a detector over the golden frames of a dataset version, over the classes that are named.
 
     The slices are those of `model.evaluate` and, where a golden set has grown, `golden/since=N` for what each number
     added: the old golden set and the new part are judged apart.
     """
 
-    def evaluate(onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> Evaluation:
+    def evaluate(onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> GoldenAnswers:
         from its_platform.model.evaluate import block_names, detect_frames, slice_masks, truth_of
-        from its_platform.model.scoring import Evaluation, score_detections
 
         frames = golden_frames(stores, dataset)
-        if frames.empty:
-            return Evaluation((), tuple(classes), dict(version.thresholds), dataset, version.onnx_digest)
         found = detect_frames(stores, onnx, frames, list(classes))
         masks = {name: mask for name, mask in slice_masks(frames).items() if name.startswith(GOLDEN)}
         added = sorted(int(number) for number in frames["golden_since"].dropna().unique())
         if len(added) > 1:
             masks |= {f"{GOLDEN}/since={n}": (frames["golden_since"] == n).to_numpy(bool) for n in added}
-        scores = score_detections(
-            truth_of(frames, list(classes)),
-            found,
-            list(classes),
-            masks,
-            block_names(frames),
-            version.thresholds,
-            INTERVAL_ROUNDS,
+        return GoldenAnswers(
+            classes=tuple(classes),
+            truth=tuple(truth_of(frames, list(classes))),
+            found=tuple(found),
+            slices=masks,
+            blocks=tuple(block_names(frames)),
+            is_simulated=frames["camera_id"].isin(simulated_cameras(stores, frames)).to_numpy(bool),
         )
-        return Evaluation(tuple(scores), tuple(classes), dict(version.thresholds), dataset, version.onnx_digest)
 
     return evaluate
+
+
+def simulated_cameras(stores: Stores, frames: pd.DataFrame) -> set[str]:
+    """The cameras among these frames that are no real ones: registered with a `sim://` address.
+
+    One that is not registered here (its frames were pulled from elsewhere) is simulated where it has boxes and the
+    simulated world made all of them; whoever cannot tell says "real".
+    """
+    from its_platform.cameras import list_cameras
+
+    known = {camera.camera_id: camera.is_simulated for camera in list_cameras(stores)}
+    origins: dict[str, set[str]] = {}
+    for camera_id, boxes in zip(frames["camera_id"], frames["boxes"], strict=True):
+        origins.setdefault(camera_id, set()).update(box["origin"] for box in boxes)
+    return {name for name, found in origins.items() if known.get(name, found == {"simulated"})}
+
+
+def card_reader(stores: Stores) -> ReadCard:
+    """The card of a dataset version by its name; None where these stores know no such version, or it has no card."""
+
+    def read(dataset: str) -> dict[str, Any] | None:
+        from its_platform.dataset.manifest import CARD, read_card
+        from its_platform.dataset.versions import version, version_bytes
+
+        try:
+            known = version(stores, dataset)
+        except NotFound:
+            return None
+        data = version_bytes(stores, known).get(CARD)
+        return None if data is None else read_card(data)
+
+    return read
+
+
+def classes_in(onnx: Path) -> tuple[str, ...] | None:
+    """The classes that an exported file names in its own metadata; None where it names none."""
+    from its_platform.model.export import read_detector
+
+    try:
+        return read_detector(onnx).classes
+    except BadInput:
+        return None
 
 
 def golden_frames(stores: Stores, dataset: str) -> pd.DataFrame:

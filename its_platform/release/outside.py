@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from its_platform.model.evaluate import Evaluation
+    from its_platform.release.gates import Signature
+    from its_platform.release.golden import GoldenAnswers
     from its_platform.serving.repository import Route
     from its_platform.stores import Stores
     from its_platform.stores.registry import ModelVersion
@@ -47,8 +48,9 @@ class ModelServer(Protocol):
     `place` and `remove` change the repository by one rename; `load` makes the server read what lies there. `ready`
     holds the versions that answer, by Triton model name, `broken` those whose files are not whole. `route` replaces
     what the front routes by stage, `routed` is what it was last told, None where that cannot be read.
-    `served_version` asks the front with the stage pinned. Permanent trouble with a model raises `PermanentError`, a
-    server that is away `ServerUnavailable`.
+    `served_version` asks the front with the stage pinned. `signature` is what the server holds of a version,
+    `memory_bytes` what an instance of it keeps resident on this machine, None where that cannot be seen. Permanent
+    trouble with a model raises `PermanentError`, a server that is away `ServerUnavailable`.
     """
 
     def place(self, version: ModelVersion, onnx: Path) -> None: ...
@@ -73,11 +75,27 @@ class ModelServer(Protocol):
 
     def served_version(self, image: Image, stage: str) -> int: ...
 
+    def signature(self, model: str, version: int) -> Signature: ...
+
+    def memory_bytes(self, model: str, version: int) -> int | None: ...
+
 
 class Evaluate(Protocol):
-    """Score a detector on the golden frames of a dataset version, over the classes named."""
+    """Run a detector over the golden frames of a dataset version, over the classes named."""
 
-    def __call__(self, onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> Evaluation: ...
+    def __call__(self, onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> GoldenAnswers: ...
+
+
+class ReadCard(Protocol):
+    """The card of a dataset version; None where there is none. Raises when it cannot be read."""
+
+    def __call__(self, dataset: str) -> dict[str, Any] | None: ...
+
+
+class ReadClasses(Protocol):
+    """The classes that an exported file names itself; None where it names none."""
+
+    def __call__(self, onnx: Path) -> tuple[str, ...] | None: ...
 
 
 class RunOnnx(Protocol):
@@ -105,6 +123,8 @@ class Outside:
     evaluate: Evaluate
     run_onnx: RunOnnx
     picture: Picture
+    card: ReadCard
+    classes_in: ReadClasses
     patience_s: float = 20.0
     steady_s: float = 0.5
 
@@ -120,4 +140,6 @@ def real_outside(stores: Stores) -> Outside:
         evaluate=measured.evaluator(stores),
         run_onnx=measured.run_onnx,
         picture=measured.picture_source(stores),
+        card=measured.card_reader(stores),
+        classes_in=measured.classes_in,
     )

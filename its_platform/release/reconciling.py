@@ -1,23 +1,27 @@
 """Wish and truth: what the aliases ask for, made true on Triton one step at a time.
 
-The registry's aliases `staging` and `production` enter as the wish; `releases` rows and the `ReleaseChange`s that led
-to them leave. A version is placed, loaded, checked, routed, seen answering through the front, and only then written
-down. Each step can be done twice, so that the next reconcile finishes what a crash left. A failed read and a deleted
-alias change nothing. How a version is measured does not belong here.
+The registry's aliases `staging`, `canary` and `production` enter as the wish; `releases` rows and the `ReleaseChange`s
+that led to them leave. A version is placed, loaded, checked, routed, seen answering through the front, and only then
+written down. Each step can be done twice, so that the next reconcile finishes what a crash left. A failed read and a
+deleted alias change nothing. How a version is measured does not belong here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from its_platform.errors import ItsError, NotFound, PermanentError, TransientError
+from its_platform.notifications import Event, tell
 from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import bring_up, routes_with, take_down, wait_for_version
-from its_platform.release.truth import STAGES, ChangeKind, Lease, Release, ReleaseChange, change_now
+from its_platform.release.stages import SERVED, TAG
+from its_platform.release.truth import ChangeKind, Lease, Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good, restore_held, retire, route_as_json, true_routes
-from its_platform.serving.repository import route_of
+from its_platform.serving.repository import Route, route_of
+from its_platform.settings import CanarySettings
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
 
@@ -38,14 +42,54 @@ def reconcile(stores: Stores, by: str, wait_s: float = 0.0, outside: Outside | N
 
 def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_new: bool = True) -> list[ReleaseChange]:
     changes = restore_held(held, outside)
-    for name in STAGES:
+    for name in SERVED:
         change = _settle(held, outside, name, by, why, only_new)
         if change is not None:
             changes.append(change)
-    # A registry that went away after all was done leaves files behind, which the next reconcile removes.
+            if change.kind == "rolled_back":
+                facts = {"version": change.version, "previous": change.previous, "stage": change.stage}
+                tell(held.stores, Event("rollback", f"Version {change.version} is back: {change.reason}", facts))
+    changes += _end_arrived_canary(held, outside)
+    # A registry that went away after all was done leaves files and tags behind, which the next reconcile mends.
     with suppress(TransientError):
         retire(held, outside)
+        tag_stages(held.stores, outside, changes)
     return changes
+
+
+def tag_stages(stores: Stores, outside: Outside, changes: Sequence[ReleaseChange]) -> None:
+    """Have what is served, was served last, or was changed carry its stage as a tag, for who looks at MLflow's page."""
+    numbers = {one for change in changes for one in (change.version, change.previous) if one}
+    numbers |= {row.version for row in truth.served_everywhere(stores).values()}
+    for number in sorted(numbers | set(truth.former_versions(stores)[:1])):
+        with suppress(NotFound):
+            version = outside.registry.get(MODEL_NAME, number)
+            is_rejected = verdicts.is_rejected(version, verdicts.waivers(stores, number))
+            stage = truth.stage_now(stores, number, is_rejected)
+            if version.tags.get(TAG) != stage:
+                outside.registry.set_tag(MODEL_NAME, number, TAG, stage)
+
+
+def route_at(stage: str, version: ModelVersion, percent: float, settings: CanarySettings) -> Route:
+    """The route of a version at a stage; a canary's says which share of the live traffic it gets."""
+    route = route_of(version)
+    return replace(route, percent=percent, pairs_percent=settings.pairs_percent) if stage == "canary" else route
+
+
+def _end_arrived_canary(held: Lease, outside: Outside) -> list[ReleaseChange]:
+    """A canary that is in production is one no more, whoever promoted it."""
+    canary, production = truth.served(held.stores, "canary"), truth.served(held.stores, "production")
+    if canary is None or production is None or canary.version != production.version:
+        return []
+    return [end_canary(held, outside, "it is in production")]
+
+
+def end_canary(held: Lease, outside: Outside, reason: str) -> ReleaseChange:
+    """Have the canary answer nobody any more. The alias goes first: what is left of the rest is ended again by it."""
+    outside.registry.delete_alias(MODEL_NAME, "canary")
+    row = truth.end_release(held, "canary")
+    outside.server.route(true_routes(held.stores))
+    return change_now("canary", "ended", row.version if row is not None else 0, None, reason, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +117,10 @@ def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
     if wish is None:
         return Intention(stage, current)
     is_served = current is not None and wish.version == current.version
+    if stage == "canary" and current is None:
+        production = truth.served(stores, "production")
+        if production is not None and production.version == wish.version:
+            return Intention(stage, current)
     mark = _rejection(stores, outside, current) if stage == "production" and current is not None else None
     if is_served and mark is None:
         return Intention(stage, current, wish.version)
@@ -85,6 +133,8 @@ def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
             refusal = f"{refusal}, and there is no good version to go back to"
         else:
             target, refusal = back, objection_at(stores, back, stage)
+    if refusal is None and mark is None and stage != "staging" and (frozen := verdicts.freeze_in_force(stores)):
+        refusal = f"releases are frozen {frozen}"
     if refusal is None and verdicts.failures_in_a_row(stores, stage, target.version) >= MOST_FAILURES:
         refusal = f"it failed {MOST_FAILURES} times; `its release promote` or `its release stage` tries it again"
     if refusal is not None:
@@ -114,7 +164,8 @@ def _move(
     held: Lease, outside: Outside, plan: Intention, version: ModelVersion, kind: ChangeKind, by: str, why: str
 ) -> ReleaseChange:
     stores, settings, stage = held.stores, held.stores.settings, plan.stage
-    route, routes = route_of(version), true_routes(stores)
+    first_step = settings.canary.steps[0] if settings.canary.steps else 0.0
+    route, routes = route_at(stage, version, first_step, settings.canary), true_routes(stores)
     in_use = version.version in {kept.version for kept in routes.values()}
     previous = plan.current.version if plan.current is not None else None
     try:
@@ -173,10 +224,12 @@ def _rejection(stores: Stores, outside: Outside, current: Release) -> str | None
 
 
 def objection_at(stores: Stores, version: ModelVersion, stage: str) -> str | None:
-    if stage != "production":
+    if stage == "staging":
         is_rejected = verdicts.is_rejected(version, verdicts.waivers(stores, version.version))
         return f"it was rejected ({version.tags[verdicts.REJECTED]})" if is_rejected else None
     current = truth.served(stores, "production")
+    if stage == "canary" and current is None:
+        return "nothing is in production that it could be compared with"
     return verdicts.objection(
         stores,
         version,

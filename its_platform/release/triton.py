@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from its_platform.errors import BadInput
+from its_platform.release.gates import Signature, Tensor
 from its_platform.release.outside import Image, Routes, Rows
 from its_platform.serving import repository
-from its_platform.serving.client import DetectorClient, with_client
+from its_platform.serving.client import DetectorClient, Tensors, with_client
 from its_platform.serving.config import FRONT
+from its_platform.serving.processes import resident_bytes, stubs
 from its_platform.settings import Settings
 from its_platform.stores.registry import ModelVersion
 
@@ -81,6 +83,28 @@ class TritonServer:
             return await client.infer_detector(model, version, images)
 
         return with_client(self.settings, use, INFER_DEADLINE_S)
+
+    def signature(self, model: str, version: int) -> Signature:
+        """The digest of the file that lies in the repository, and the tensors by which Triton answers."""
+
+        async def use(client: DetectorClient) -> tuple[Tensors, Tensors]:
+            return await client.tensors(model, version)
+
+        inputs, outputs = with_client(self.settings, use)
+        file = self.settings.model_repository / model / str(version) / repository.ONNX_FILE
+        return Signature(
+            repository.file_digest(file),
+            tuple(Tensor(*tensor) for tensor in inputs),
+            tuple(Tensor(*tensor) for tensor in outputs),
+        )
+
+    def memory_bytes(self, model: str, version: int) -> int | None:
+        """The mean over the version's instances; None where they are not processes of this machine."""
+        found = [
+            resident_bytes(stub.pid) for stub in stubs(self.settings) if (stub.model, stub.version) == (model, version)
+        ]
+        seen = [size for size in found if size]
+        return round(sum(seen) / len(seen)) if seen else None
 
     def route(self, stages: Routes) -> None:
         """Tell the front what answers at each stage; it follows within a fraction of a second."""

@@ -16,16 +16,16 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from its_platform.errors import LeaseHeld
+from its_platform.release.stages import SERVED, Stage, stage_of
 from its_platform.stores import Stores
 from its_platform.stores.database import check_fencing, process_holder
 from its_platform.stores.registry import MODEL_NAME
 from its_platform.stores.schema import LeaseRow, ReleaseRow
 
-STAGES = ("staging", "production")
 LEASE = "release"
 # Longer than any one step between two renewals (a load by a busy Triton), and short enough to wait out.
 LEASE_S = 300.0
-ChangeKind = Literal["released", "rolled_back", "restored", "refused", "failed", "unchanged"]
+ChangeKind = Literal["released", "rolled_back", "ended", "restored", "refused", "failed", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,33 @@ def record_release(
         session.add(row)
         session.flush()
         return _release(row)
+
+
+def end_release(held: Lease, stage: str) -> Release | None:
+    """Write that a stage is served no more; the row that ended, None where there was none. Raises `LeaseHeld`."""
+    with held.stores.database.session() as session:
+        check_fencing(session, LEASE, held.fencing)
+        query = sa.select(ReleaseRow).where(
+            ReleaseRow.stage == stage, ReleaseRow.until.is_(None), ReleaseRow.model_name == MODEL_NAME
+        )
+        row = session.execute(query).scalar_one_or_none()
+        if row is None:
+            return None
+        row.until = datetime.now(UTC)
+        session.flush()
+        return _release(row)
+
+
+def served_everywhere(stores: Stores) -> dict[str, Release]:
+    """The open row of each stage that has one."""
+    return {stage: row for stage in SERVED if (row := served(stores, stage)) is not None}
+
+
+def stage_now(stores: Stores, version: int, is_rejected: bool = False) -> Stage:
+    """The furthest stage at which a version is, as the truth has it."""
+    live = {release.version for release in history(stores) if release.stage != "staging"}
+    now = {stage: row.version for stage, row in served_everywhere(stores).items()}
+    return stage_of(version, now, live, is_rejected)
 
 
 def change_now(

@@ -1,7 +1,7 @@
 """Triton as the truth says: what it forgot is loaded again, what no stage needs is removed.
 
 The open rows of `releases` enter; loaded versions, the routes of exactly those rows, and a repository with the
-served, the staged and the last good version leave. Nothing new is served here (`reconciling.py`).
+versions of all stages and the last good one leave. Nothing new is served here (`reconciling.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from its_platform.errors import NotFound, PermanentError
 from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, Routes, real_outside
 from its_platform.release.placing import fetch_onnx, take_down
-from its_platform.release.truth import STAGES, Lease, Release, ReleaseChange, change_now
+from its_platform.release.truth import Lease, Release, ReleaseChange, change_now, served_everywhere
 from its_platform.serving.repository import Route
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
@@ -31,7 +31,7 @@ def restore(stores: Stores, outside: Outside | None = None, wait_s: float = 0.0)
 def restore_held(held: Lease, outside: Outside) -> list[ReleaseChange]:
     """`restore` under a lease that is held already."""
     stores, server = held.stores, outside.server
-    rows = {name: row for name in STAGES if (row := truth.served(stores, name)) is not None}
+    rows = served_everywhere(stores)
     routes = true_routes(stores)
     changes: list[ReleaseChange] = []
     _mend(stores, outside, list(rows.values()))
@@ -56,7 +56,7 @@ def mend(stores: Stores, outside: Outside | None = None) -> None:
     outside = outside or real_outside(stores)
     if outside.server.broken():
         with truth.lease(stores):
-            _mend(stores, outside, [row for name in STAGES if (row := truth.served(stores, name)) is not None])
+            _mend(stores, outside, list(served_everywhere(stores).values()))
 
 
 def _mend(stores: Stores, outside: Outside, rows: list[Release]) -> None:
@@ -106,9 +106,9 @@ def _place_missing(stores: Stores, outside: Outside, rows: list[Release]) -> Non
 
 
 def retire(held: Lease, outside: Outside) -> None:
-    """Keep the served, the staged and the last good version in the repository, and nothing else."""
+    """Keep the versions of all stages and the last good one in the repository, and nothing else."""
     placed = outside.server.placed()
-    serving = {row.version for name in STAGES if (row := truth.served(held.stores, name)) is not None}
+    serving = {row.version for row in served_everywhere(held.stores).values()}
     if not any(versions - serving for versions in placed.values()):
         return
     good = last_good(held.stores, outside)
@@ -132,8 +132,7 @@ def last_good(stores: Stores, outside: Outside) -> ModelVersion | None:
 
 def true_routes(stores: Stores) -> Routes:
     """The routes as the truth has them; each row carries its own, so that restoring needs no registry."""
-    rows = [(name, truth.served(stores, name)) for name in STAGES]
-    return {name: _route_from_json(row.evidence["route"]) for name, row in rows if row is not None}
+    return {name: _route_from_json(row.evidence["route"]) for name, row in served_everywhere(stores).items()}
 
 
 def route_as_json(route: Route) -> dict[str, Any]:
@@ -143,6 +142,8 @@ def route_as_json(route: Route) -> dict[str, Any]:
         "image_size": route.image_size,
         "classes": list(route.classes),
         "thresholds": dict(route.thresholds),
+        "percent": route.percent,
+        "pairs_percent": route.pairs_percent,
     }
 
 

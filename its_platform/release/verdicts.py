@@ -1,6 +1,6 @@
 """What was recorded about a version: its gate results, waivers, rejections, and the times it was refused.
 
-Rows enter and leave; each is only ever added. How a gate comes to its verdict is in `gates.py`, what follows from it
+Rows enter and leave; each is only ever added. How a gate comes to its verdict is in `gates`, what follows from it
 in `reconciling.py`.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from its_platform.errors import BadInput
+from its_platform.notifications import Event, tell
 from its_platform.release.gates import GateResult, Verdict, failing
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
@@ -22,6 +23,8 @@ from its_platform.stores.schema import DecisionRow, GateResultRow, WaiverRow
 REJECTED = "rejected"
 REFUSED_TAG = "release_refused"
 REFUSED, FAILED, ASKED = "release_refused", "release_failed", "release_asked"
+FROZEN, THAWED = "release_frozen", "release_thawed"
+HELD, RESUMED, LOOKED = "canary_held", "canary_resumed", "canary_looked_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,9 @@ def record_event(
                 action=action, reasons=[reason], numbers={**(numbers or {}), "stage": stage, "version": version}
             )
         )
+    if action == REFUSED:
+        said = f"Version {version} does not go to {stage}: {reason}"
+        tell(stores, Event("refusal", said, {"version": version, "stage": stage}))
 
 
 def last_event(stores: Stores, stage: str) -> tuple[str, int, str] | None:
@@ -202,6 +208,24 @@ def last_event(stores: Stores, stage: str) -> tuple[str, int, str] | None:
     with stores.database.session() as session:
         row = session.execute(query).scalar_one_or_none()
         return (row.action, int(row.numbers["version"]), str(row.reasons[0])) if row is not None else None
+
+
+def latest_of(stores: Stores, actions: Sequence[str]) -> DecisionRow | None:
+    """The last event of one of these kinds, None where there was none."""
+    query = sa.select(DecisionRow).where(DecisionRow.action.in_(actions)).order_by(DecisionRow.id.desc()).limit(1)
+    with stores.database.session() as session:
+        row = session.execute(query).scalar_one_or_none()
+        if row is not None:
+            session.expunge(row)
+        return row
+
+
+def freeze_in_force(stores: Stores) -> str | None:
+    """Who froze what live traffic meets, and why; None where nothing is frozen."""
+    row = latest_of(stores, (FROZEN, THAWED))
+    if row is None or row.action == THAWED:
+        return None
+    return f"by {row.numbers['by']} on {row.at:%Y-%m-%d %H:%M} UTC: {row.reasons[0]}"
 
 
 def failures_in_a_row(stores: Stores, stage: str, version: int) -> int:

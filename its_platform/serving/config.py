@@ -24,10 +24,12 @@ class TensorConfig:
     name: str
     data_type: DataType
     dims: tuple[int, ...]
+    is_optional: bool = False
 
     def text(self) -> str:
         dims = ", ".join(map(str, self.dims))
-        return f"{{ name: {_quoted(self.name)} data_type: {self.data_type} dims: [ {dims} ] }}"
+        optional = " optional: true" if self.is_optional else ""
+        return f"{{ name: {_quoted(self.name)} data_type: {self.data_type} dims: [ {dims} ]{optional} }}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,11 @@ def front_config(serving: ServingSettings) -> ModelConfig:
     return ModelConfig(
         name=FRONT,
         runs_on=("backend", "python"),
-        inputs=(TensorConfig("images", "TYPE_UINT8", (-1, -1, -1, 3)),),
+        inputs=(
+            TensorConfig("images", "TYPE_UINT8", (-1, -1, -1, 3), is_optional=True),
+            # Of a fixed length, or every load generator would have to be told one.
+            TensorConfig("jpeg", "TYPE_STRING", (1,), is_optional=True),
+        ),
         outputs=(
             TensorConfig("detections", "TYPE_FP32", (-1, MAX_DETECTIONS, 6)),
             TensorConfig("served_version", "TYPE_INT32", (-1,)),
@@ -100,6 +106,7 @@ def front_config(serving: ServingSettings) -> ModelConfig:
             "spool_flush_s": str(serving.spool_flush_s),
             "embed_every_s": str(serving.embed_every_s),
             "measure_every_s": str(serving.measure_every_s),
+            "cache_mb": str(serving.cache_mb),
         },
     )
 

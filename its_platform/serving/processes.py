@@ -7,6 +7,7 @@ no other home shares, so nothing of anybody else's is ever named. Starting and e
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,15 @@ def stubs(settings: Settings) -> list[StubProcess]:
                 model, version, *_ = Path(arguments[1]).relative_to(repository).parts
                 found.append(StubProcess(pid, model, int(version)))
     return found
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process keeps in memory, shared libraries and all; 0 for one that is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def is_alive(pid: int) -> bool:

@@ -40,13 +40,19 @@ class RepositoryError(BadInput):
 
 @dataclass(frozen=True)
 class Route:
-    """What answers at a stage: a Triton model and its version, its classes, and their least confidences."""
+    """What answers at a stage: a Triton model and its version, its classes, and their least confidences.
+
+    Of a canary, in per cent of the blocks of camera and minute: `percent` those that it answers, `pairs_percent` those
+    of which production is asked as well, so that the two can be compared.
+    """
 
     model: str
     version: int
     image_size: int
     classes: tuple[str, ...]
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    percent: float = 0.0
+    pairs_percent: float = 0.0
 
 
 def state_folder(settings: Settings) -> Path:
@@ -56,6 +62,17 @@ def state_folder(settings: Settings) -> Path:
 
 def routes_path(settings: Settings) -> Path:
     return state_folder(settings) / "routes.json"
+
+
+def cache_counts(settings: Settings) -> dict[str, int]:
+    """What the front's answer cache counted since this home was made; empty where nothing was. Raises `BadInput`."""
+    path = state_folder(settings) / "answer_cache.json"
+    try:
+        return {name: int(count) for name, count in json.loads(path.read_text(encoding="utf-8"))["counts"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} cannot be read: {error!r}.", "Remove it; the front counts anew.") from error
 
 
 def prepare_repository(settings: Settings) -> Path:
@@ -226,6 +243,8 @@ def read_routes(settings: Settings) -> dict[str, Route]:
                 image_size=int(entry["image_size"]),
                 classes=tuple(entry["classes"]),
                 thresholds={name: float(value) for name, value in entry.get("thresholds", {}).items()},
+                percent=float(entry.get("percent", 0)),
+                pairs_percent=float(entry.get("pairs_percent", 0)),
             )
             for stage, entry in content["stages"].items()
         }

@@ -90,6 +90,8 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     # Compiled files beside the sources would give the version folders newer times, which Triton reads as a change.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     environment["OMP_NUM_THREADS"] = "1"
+    # An address may hold a password, which a model's configuration would show to anyone who asks Triton.
+    environment["ITS_SERVING__REDIS_URL"] = settings.serving.redis_url or ""
     return command, environment
 
 

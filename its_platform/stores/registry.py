@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores.database import Database, create_database, database_url, start_postgres
+from its_platform.stores.semantic import Contract, next_version, versions_of
 from its_platform.telemetry import silence_tools
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ MODEL_NAME = "traffic-detector"
 EXPERIMENT = "traffic-detector"
 ARTEFACTS = "model"
 _COMPLETE = "complete"
-_FACTS = ("digest", "dataset_version", "family", "image_size", "classes", "thresholds", "onnx_digest", _COMPLETE)
+_FACTS = (
+    *("digest", "dataset_version", "family", "image_size", "classes", "thresholds", "onnx_digest"),
+    *("weights_digest", "semantic_version", _COMPLETE),
+)
 
 _clients: dict[tuple[str, int], MlflowClient] = {}
 
@@ -61,7 +65,11 @@ class VersionFacts:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of `model.onnx` in it."""
+    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of `model.onnx` in it.
+
+    weights_digest: of `model.pt`, empty where it was registered without. semantic: computed from what changed since
+    the version before it. registered_at: UTC; None only for a value that no registry gave.
+    """
 
     name: str
     version: int
@@ -74,6 +82,13 @@ class ModelVersion:
     thresholds: dict[str, float]
     onnx_digest: str
     tags: dict[str, str] = field(default_factory=dict)
+    weights_digest: str = ""
+    semantic: str = ""
+    registered_at: datetime | None = None
+
+    @property
+    def contract(self) -> Contract:
+        return Contract(tuple(self.classes), self.image_size, self.family, self.dataset_version, self.weights_digest)
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,6 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         digest = folder_digest(folder)
-        onnx = folder / "model.onnx"
         tags = {
             **facts.tags,
             "digest": digest,
@@ -151,15 +165,24 @@ class Registry:
             "image_size": str(facts.image_size),
             "classes": json.dumps(list(facts.classes)),
             "thresholds": json.dumps(dict(facts.thresholds)),
-            "onnx_digest": hashlib.sha256(onnx.read_bytes()).hexdigest() if onnx.is_file() else "",
+            "onnx_digest": _file_digest(folder / "model.onnx"),
+            "weights_digest": _file_digest(folder / "model.pt"),
             _COMPLETE: "true",
         }
         with _translated():
             client = self.client()
             with Database(self.settings).lock(f"register {name}"):
-                for known in self.list(name):
+                versions = self.list(name)
+                for known in versions:
                     if known.run_id == run_id:
                         return known
+                new = Contract(
+                    tuple(facts.classes), facts.image_size, facts.family, facts.dataset_version, tags["weights_digest"]
+                )
+                former = versions[-1] if versions else None
+                tags["semantic_version"] = next_version(
+                    former.semantic if former else None, former.contract if former else None, new
+                )
                 client.log_artifacts(run_id, str(folder), ARTEFACTS)
                 try:
                     client.create_registered_model(name)
@@ -181,7 +204,12 @@ class Registry:
 
     def list(self, name: str = MODEL_NAME) -> list[ModelVersion]:
         """All complete versions, oldest first."""
-        return sorted((_read(one) for one in self._all(name) if _is_complete(one)), key=lambda one: one.version)
+        found = sorted((_read(one) for one in self._all(name) if _is_complete(one)), key=lambda one: one.version)
+        # Those of before semantic versions were kept have none of their own.
+        computed = versions_of([one.contract for one in found])
+        return [
+            one if one.semantic else replace(one, semantic=known) for one, known in zip(found, computed, strict=True)
+        ]
 
     def runs(self) -> Runs:
         """Every run of the platform's experiment, oldest first; also those that left no version."""
@@ -342,6 +370,10 @@ def _copy_artefacts(source: str, folder: Path, tracking_uri: str) -> None:
         Path(fetched).rmdir()
 
 
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _is_complete(version: MlflowVersion) -> bool:
     return version.tags.get(_COMPLETE) == "true"
 
@@ -359,7 +391,10 @@ def _read(found: MlflowVersion) -> ModelVersion:
         classes=json.loads(tags["classes"]),
         thresholds=json.loads(tags["thresholds"]),
         onnx_digest=tags["onnx_digest"],
+        weights_digest=tags.get("weights_digest", ""),
+        semantic=tags.get("semantic_version", ""),
         tags={key: value for key, value in tags.items() if key not in _FACTS},
+        registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
     )
 
 

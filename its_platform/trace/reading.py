@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from its_platform.notifications import NOT_TOLD, TOLD
 from its_platform.stores.schema import DecisionRow, GoldenUseRow
 from its_platform.trace.naming import beginning_of_hash
 from its_platform.trace.records import Contents, GoldenUse, RecordedDecision, Records
@@ -147,7 +148,9 @@ def _uses(stores: Stores) -> Iterator[GoldenUse]:
 
 def _decisions(stores: Stores) -> Iterator[RecordedDecision]:
     with stores.database.session() as session:
-        for row in session.scalars(sa.select(DecisionRow).order_by(DecisionRow.id)):
+        # Who was told of a decision leads nowhere.
+        decided = sa.select(DecisionRow).where(DecisionRow.action.not_in((TOLD, NOT_TOLD)))
+        for row in session.scalars(decided.order_by(DecisionRow.id)):
             yield RecordedDecision(
                 row.id, row.at, row.action, list(row.reasons), dict(row.numbers), row.report_id, row.run_id
             )

@@ -123,7 +123,7 @@ def test_an_alias_on_a_version_that_failed_its_gates_is_refused_and_the_served_o
     version = stand.version()
     other = register_copy(stand)
     stage(stand.stores, other, by="a test", why="to be judged", wait_s=60)
-    strict = stand.settings.model_copy(update={"gates": GateSettings(**{**gates(stand), "metric_floor": 1.0})})
+    strict = stand.settings.model_copy(update={"gates": GateSettings(**{**gates(stand), "simulated_floor": 1.0})})
     judged = judge_candidate(type(stand.stores)(strict, stand.stores.objects, stand.stores.database), other)
     assert "failed" in {result.verdict for result in judged}
     with stand.fault("alias set by hand", "registry") as record:

@@ -6,92 +6,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from its_platform.errors import GateNotPassed
-from its_platform.model.scoring import Evaluation, SliceScore
-from its_platform.release import (
-    Outside,
-    VersionDoesNotServe,
-    history,
-    is_passed,
-    judge_candidate,
-    promote,
-    real_outside,
-    reconcile,
-    rollback,
-    served,
-    stage,
-)
-from its_platform.serving.client import detect_once, with_client
-from its_platform.stores import Stores
-from its_platform.stores.registry import MODEL_NAME, ModelVersion, Registry, VersionFacts
+from its_platform.release import VersionDoesNotServe, history, promote, reconcile, rollback, stage
+from its_platform.serving.client import with_client
+from its_platform.stores.registry import MODEL_NAME
 from tests.fakes import CORRUPT, tiny_onnx
+from tests.integration.site import MODEL, Site
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
-PICTURE = np.full((48, 64, 3), 90, np.uint8)
-MODEL = "detector-yolo-onnx-64"
-
-
-def even_scores(onnx: Path, version: ModelVersion, dataset: str, classes: Sequence[str]) -> Evaluation:
-    """The tiny detectors find the same boxes everywhere, so their accuracy is given; all else is real."""
-    score = SliceScore("golden", None, 200, 20, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8)
-    return Evaluation((score,), tuple(classes), {}, dataset)
-
-
-@dataclass
-class Site:
-    stores: Stores
-    registry: Registry
-    outside: Outside
-    folder: Path
-
-    def train(self, content: bytes) -> int:
-        number = len(self.registry.list()) + 1
-        folder = self.folder / f"version{number}"
-        folder.mkdir()
-        (folder / "model.onnx").write_bytes(content)
-        run = self.registry.client().create_run(self.registry.experiment())
-        facts = VersionFacts("elsewhere", "yolo", 64, ["car", "truck"], {"car": 0.3}, {"parity": "1.0"})
-        return self.registry.create_version(run.info.run_id, folder, facts).version
-
-    def release(self, version: int) -> None:
-        stage(self.stores, version, "tester", "", outside=self.outside)
-        assert is_passed(judge_candidate(self.stores, version, outside=self.outside))
-        promote(self.stores, version, "production", "tester", "", outside=self.outside)
-
-    def answering(self) -> int:
-        return detect_once(self.stores.settings, PICTURE, purpose="probe").model_version
-
-    def assert_served(self, version: int) -> None:
-        row = served(self.stores)
-        assert row is not None
-        assert (row.version, self.answering()) == (version, version)
-
-
-@pytest.fixture
-def site(stores: Stores, registry: Registry, tmp_path: Path, require: Callable[[bool, str], None]) -> Iterator[Site]:
-    from its_platform.serving.server import start_triton, stop_triton
-
-    # A machine that runs the whole suite is restless: the ratio has to be right, its spread is not what is tested.
-    gates = stores.settings.gates.model_copy(update={"latency_spread": 50.0, "latency_ratio": 20.0})
-    settings = stores.settings.model_copy(update={"gates": gates})
-    require((settings.environments / "tritonserver" / "pytriton").is_dir(), "the bundled Triton")
-    own = replace(stores, settings=settings)
-    start_triton(settings)
-    yield Site(own, registry, replace(real_outside(own), evaluate=even_scores), tmp_path)
-    stop_triton(settings)
-
 
 CAMERA = """
 import time
 import numpy as np
 from its_platform.errors import ItsError
+from its_platform.release.golden import GoldenAnswers
 from its_platform.serving.client import detect_once
 from its_platform.settings import load_settings
 settings, picture = load_settings(), np.full((48, 64, 3), 90, np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,6 +116,24 @@ def test_a_detector_answers_what_its_file_says(site: Site) -> None:
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows[0, :2], np.array(BOXES, np.float32), atol=1e-4)
     assert not rows[0, 2:].any()
+
+
+def test_a_version_is_known_by_its_file_and_its_tensors(site: Site) -> None:
+    version = site.serve()
+    found = site.server.signature(MODEL, version.version)
+    assert found.digest == hashlib.sha256(site.file(BOXES)).hexdigest()
+    assert [str(tensor) for tensor in (*found.inputs, *found.outputs)] == [
+        "images UINT8 [-1, 64, 64, 3]",
+        "detections FP32 [-1, 300, 6]",
+    ]
+
+
+def test_a_loaded_version_keeps_memory_and_an_unknown_one_shows_none(site: Site) -> None:
+    version = site.serve()
+    kept = site.server.memory_bytes(MODEL, version.version)
+    assert kept is not None
+    assert kept > 20 * 1024 * 1024
+    assert site.server.memory_bytes(MODEL, 999) is None
 
 
 def test_a_version_that_is_not_loaded_is_a_permanent_error(site: Site) -> None:
@@ -278,8 +297,6 @@ def test_a_tag_is_read_back_and_replaced(filled: Registry) -> None:
 
 
 def test_a_download_holds_the_onnx_file_that_was_registered(filled: Registry, tmp_path: Path) -> None:
-    import hashlib
-
     for _ in range(2):
         folder = filled.download(MODEL_NAME, 2, tmp_path / "cache" / "2")
         content = (folder / "model.onnx").read_bytes()

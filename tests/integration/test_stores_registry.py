@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_a_version_comes_back_with_all_its_facts(registry: Registry, folder: Pat
     assert (read.version, read.dataset_version, read.family, read.image_size) == (1, "v1", "yolo", 320)
     assert (read.classes, read.thresholds, read.tags) == (["car", "bus"], {"car": 0.3}, {"git_commit": "abc"})
     assert read.digest == folder_digest(folder)
+    assert read.registered_at is not None
+    assert abs(datetime.now(UTC) - read.registered_at) < timedelta(minutes=10)
 
 
 def test_the_same_run_asked_twice_has_one_version(registry: Registry, folder: Path) -> None:

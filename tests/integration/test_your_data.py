@@ -115,7 +115,9 @@ def person(
         # What one epoch at 160 px learns is not the question here.
         "ITS_TRAINING__EPOCHS": "1",
         "ITS_TRAINING__IMAGE_SIZE": "160",
-        "ITS_GATES__METRIC_FLOOR": "0",
+        "ITS_GATES__REAL_FLOOR": "0",
+        "ITS_GATES__CLASS_FLOOR": "0",
+        "ITS_GATES__CALIBRATION_ERROR": "1",
         "ITS_GATES__MINIMUM_BOXES": "1",
     }
     folder = tmp_path / "person"

@@ -21,6 +21,7 @@ from its_platform.errors import BadInput, PermanentError, ServerUnavailable
 from its_platform.frames.expectations import CheckResult
 from its_platform.resources import StoresResource, told_to_dagster
 from its_platform.settings import Settings, load_settings
+from sensors.canary import canary_sensor
 from sensors.drift import drift_sensor
 from sensors.footage import footage_sensor
 from sensors.predictions import predictions_sensor
@@ -67,7 +68,14 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     version = SimpleNamespace(name="v1", digest="d", golden=1, counts={"train": 10}, boxes={"train": 20})
     model = SimpleNamespace(version=7, dataset_version="v1", digest="d")
     candidate = SimpleNamespace(model_version=model, run_id="r", evaluation=SimpleNamespace(slices=[]))
-    release = SimpleNamespace(version=7, digest="d", endpoint="127.0.0.1:1", since=datetime(2026, 5, 1, tzinfo=UTC))
+    release = SimpleNamespace(
+        version=7,
+        stage="production",
+        digest="d",
+        endpoint="127.0.0.1:1",
+        since=datetime(2026, 5, 1, tzinfo=UTC),
+        evidence={},
+    )
     for where, answer in {
         "its_platform.labels.review.unlabelled_frames": [],
         "its_platform.labels.review.review_simulated": SimpleNamespace(added=0, refused=[]),
@@ -86,7 +94,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         "its_platform.release.waived_gates": [],
         "its_platform.release.gates_markdown": "",
         "its_platform.release.is_passed": True,
-        "its_platform.release.promote": None,
+        "its_platform.release.release": SimpleNamespace(stage="production"),
+        "its_platform.release.publish_card": None,
+        "its_platform.release.card_pages.as_markdown": "# card",
         "its_platform.monitoring.reference.record_reference": 12,
     }.items():
         replace(where, answer)
@@ -172,16 +182,16 @@ def test_a_candidate_that_fails_a_gate_is_staged_and_never_promoted(defs, instan
     result = learn(defs, instance)
     assert not result.success
     assert "staged_release" in materialized(result)
-    assert "promote" not in stages.called
+    assert "release" not in stages.called
     assert "record_reference" not in stages.called
 
 
 def test_a_promotion_that_did_not_reach_triton_fails_the_run(defs, instance, stages):
-    release = SimpleNamespace(version=7, digest="d", endpoint="", since=None)
+    release = SimpleNamespace(version=7, stage="staging", digest="d", endpoint="", since=None)
     stages.answers["served"] = lambda _, stage: release if stage == "staging" else None
     result = learn(defs, instance)
     assert not result.success
-    assert "promote" in stages.called
+    assert "release" in stages.called
     assert "production_release" not in materialized(result)
 
 
@@ -279,6 +289,8 @@ def add_run(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, status
         (drift_sensor, "learn", "A training is under way."),
         (registry_sensor, "learn", "A release is under way."),
         (registry_sensor, "reconcile", "A release is under way."),
+        (canary_sensor, "canary", "A release or a look at the canary is under way."),
+        (canary_sensor, "learn", "A release or a look at the canary is under way."),
     ],
 )
 def test_a_sensor_waits_for_the_run_that_is_under_way(look, defs, instance, make, job, reason):
@@ -346,12 +358,13 @@ def test_predictions_are_collected_when_there_are_enough(look, settings, monkeyp
 def decided(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """What the retraining decides, what is served, and which decisions were recorded."""
     decision = SimpleNamespace(action="wait", reasons=("too soon",), window=None, key="k1")
-    state = SimpleNamespace(decision=decision, release=None, recorded=[])
+    state = SimpleNamespace(decision=decision, release=None, recorded=[], canary=None)
     model = SimpleNamespace(dataset_version="v3")
     monkeypatch.setattr("its_platform.retraining.read_history", lambda _: None)
     monkeypatch.setattr("its_platform.retraining.decide", lambda *_: decision)
     monkeypatch.setattr("its_platform.retraining.record_decision", lambda _, one: state.recorded.append(one.action))
     monkeypatch.setattr("its_platform.release.served", lambda *_: state.release)
+    monkeypatch.setattr("its_platform.release.canary_state", lambda _: state.canary)
     registry = SimpleNamespace(get=lambda name, version: model)
     monkeypatch.setattr("its_platform.stores.registry.Registry", lambda _: registry)
     state.incoming = False
@@ -371,6 +384,12 @@ def test_a_first_training_is_asked_for_once_by_the_decisions_key(look, decided):
     request = requested(look(drift_sensor))
     assert request.run_key == request.tags["its/decision"] == "k1"
     assert request.run_config["ops"]["candidate_model"]["config"] == {}
+
+
+def test_no_training_starts_while_a_canary_is_judged(look, decided):
+    decided.decision.action, decided.canary = "retrain", SimpleNamespace(version=8)
+    assert said(look(drift_sensor)) == "Version 8 is a canary; a training waits for it."
+    assert decided.recorded == []
 
 
 def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
@@ -400,16 +419,31 @@ def test_a_retraining_extends_the_dataset_of_what_is_served(look, decided):
     assert config["dataset_version"]["config"]["window_since"] == window[0].isoformat()
 
 
+def test_a_canary_is_looked_at_when_pairs_came_in_or_its_share_changed(look, settings, monkeypatch):
+    state = SimpleNamespace(version=8, against=7, percent=5.0, held=None)
+    monkeypatch.setattr("its_platform.release.canary_state", lambda _: state)
+    first = look(canary_sensor)
+    assert requested(first).tags["its/canary"] == "8 at 5 % against 7, held None: 0 new pairs"
+    assert said(look(canary_sensor, first.cursor)).endswith("no new pairs of answers.")
+    settings.pairs_spool.mkdir(parents=True)
+    (settings.pairs_spool / "pairs-a.jsonl").write_text("{}\n{}\n")
+    assert requested(look(canary_sensor, first.cursor)).tags["its/canary"].endswith("2 new pairs")
+    monkeypatch.setattr("its_platform.release.canary_state", lambda _: None)
+    assert said(look(canary_sensor, first.cursor)) == "There is no canary."
+
+
 def stage_state(wished: int, served: int | None, in_the_way: str | None) -> SimpleNamespace:
     return SimpleNamespace(stage="production", wished=wished, served=served, in_the_way=in_the_way)
 
 
 def test_an_alias_that_is_served_asks_for_nothing(look, monkeypatch):
+    monkeypatch.setattr("its_platform.release.freeze_in_force", lambda _: None)
     monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(2, 2, None)])
     assert said(look(registry_sensor)) == "What is served is what the aliases ask for."
 
 
 def test_an_alias_that_moved_is_reconciled_once(look, monkeypatch):
+    monkeypatch.setattr("its_platform.release.freeze_in_force", lambda _: None)
     monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(3, 2, "not yet")])
     first = look(registry_sensor)
     assert requested(first).tags["its/changes"] == "production: version 3 is asked for, 2 is served"

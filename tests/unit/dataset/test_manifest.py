@@ -170,11 +170,15 @@ def test_the_card_for_people_lists_splits_and_classes() -> None:
     card = {
         "name": "v1", "digest": "d", "classes": CLASSES, "previous": None, "golden": 1, "seed": 0,
         "spacing": MADE.request["spacing"], "statistics": statistics(rows()), "left_out": {"no labels": 3},
+        "cameras": {"bridge": {"world": "real", "privacy": "faces_and_plates"}}, "licence": "CC BY 4.0",
     }  # fmt: skip
     text = readme_bytes(card).decode()
     assert "| train | 12 | 24 | day 12 | bridge 12 |" in text
     assert "| bus | 12 | 12 | 12 | 12 |" in text
     assert "3 frames: no labels" in text
+    assert "- cameras: bridge (real, faces and plates hidden)" in text
+    assert "- licence: CC BY 4.0" in text
+    assert "(golden: " in text
     assert json.dumps(statistics(rows()))
 
 

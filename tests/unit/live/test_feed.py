@@ -20,7 +20,7 @@ from its_platform.live.feed import GIVE_UP_AFTER, watch_cameras
 from its_platform.serving.client import Answer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-STORES: Any = SimpleNamespace(settings=None)
+STORES: Any = SimpleNamespace(settings=SimpleNamespace(serving=SimpleNamespace(endpoints=())))
 
 
 class Front:
@@ -31,7 +31,7 @@ class Front:
         self.under_way = self.most_under_way = 0
         self.fails: set[int] = set()
 
-    def __call__(self, settings: Any) -> Front:
+    def __call__(self, settings: Any, endpoints: tuple[str, ...] = ()) -> Front:
         return self
 
     async def __aenter__(self) -> Front:

@@ -119,7 +119,7 @@ def test_a_table_that_cannot_be_read_is_an_error_and_no_report(stores: Stores, r
     log_rows(stores, synthetic.live(rng))
     for commit in (predictions.table_path(stores) / "_delta_log").iterdir():
         commit.write_text("not json")
-    with pytest.raises(predictions.PredictionsUnreadable):
+    with pytest.raises(predictions.LogUnreadable):
         drift.report(stores, WINDOW, WINDOW + timedelta(seconds=60), version=1)
     assert list_reports(stores) == []
 

@@ -124,10 +124,10 @@ def test_a_table_whose_log_is_gone_is_an_error(stores: Stores) -> None:
     folder = predictions.table_path(stores)
     folder.mkdir(parents=True)
     (folder / "part-0.parquet").write_bytes(b"PAR1")
-    with pytest.raises(predictions.PredictionsUnreadable):
+    with pytest.raises(predictions.LogUnreadable):
         predictions.query(stores)
     file = spool(stores, "predictions-a.jsonl", line())
-    with pytest.raises(predictions.PredictionsUnreadable):
+    with pytest.raises(predictions.LogUnreadable):
         predictions.collect(stores)
     assert file.exists()
 

@@ -34,7 +34,7 @@ def facts(*words: str) -> dict:
 def test_what_was_staged_is_told_by_status_and_history(registry: FakeRegistry) -> None:
     version = registry.add().version
     assert facts("stage", str(version), "--by", "ada")["version"] == version
-    staging, production = facts("status")  # type: ignore[misc]
+    staging, _, production = facts("status")  # type: ignore[misc]
     assert (staging["wished"], staging["served"], staging["by"]) == (version, version, "ada")
     assert (production["wished"], production["served"]) == (None, None)
     (row,) = facts("history")  # type: ignore[misc]

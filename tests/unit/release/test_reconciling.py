@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from its_platform.errors import BadInput, GateNotPassed, LeaseHeld, NotFound, ServerUnavailable
-from its_platform.release import truth, verdicts
+from its_platform.notifications import Event
+from its_platform.release import reconciling, truth, verdicts
 from its_platform.release.asking import pending, promote, rollback, stage, status
 from its_platform.release.gates import GateResult
 from its_platform.release.outside import Outside
@@ -380,6 +381,16 @@ def test_a_rollback_happens_although_the_alias_names_a_refused_version(platform:
     platform.assert_served(1)
 
 
+def test_a_rollback_is_told_with_the_version_that_is_back(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(reconciling, "tell", lambda _, event: told.append(event))
+    for _ in range(2):
+        platform.promote(platform.train_good())
+    assert told == []
+    platform.rollback()
+    assert [(event.kind, event.facts["version"], event.facts["previous"]) for event in told] == [("rollback", 1, 2)]
+
+
 def test_a_triton_with_empty_memory_serves_again_what_the_truth_says(platform: Platform) -> None:
     platform.promote(platform.train_good())
     stage(platform.stores, platform.train(), "tester", "", outside=platform.outside)
@@ -537,7 +548,7 @@ def _prepare_rollback(platform: Platform) -> None:
     platform.promote(platform.train_good())
 
 
-PROMOTION_STEPS, ROLLBACK_STEPS = 16, 18
+PROMOTION_STEPS, ROLLBACK_STEPS = 20, 22
 
 
 @pytest.mark.parametrize("step", range(PROMOTION_STEPS))
@@ -666,7 +677,7 @@ def test_the_status_says_what_stands_between_wish_and_truth(platform: Platform) 
     bad = platform.train()
     platform.judge(bad, FAILED, served=1)
     platform.registry.set_alias(MODEL_NAME, "production", bad)
-    staging, production = status(platform.stores, platform.outside)
+    staging, _, production = status(platform.stores, platform.outside)
     assert (staging.wished, staging.served, staging.in_the_way) == (None, None, None)
     assert (production.wished, production.served) == (bad, 1)
     assert production.in_the_way is not None

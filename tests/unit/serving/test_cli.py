@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from its_platform import cli
-from its_platform.serving import client, detect, health
+from its_platform.serving import detect, health
 from its_platform.serving.detect import DetectResult
 from its_platform.serving.health import ProbeResult
 
@@ -41,7 +41,6 @@ def test_status_without_a_server_says_how_to_start_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ITS_PORTS__TRITON_GRPC", "1")
-    monkeypatch.setattr(client, "LONGEST_PAUSE_S", 0.01)
     assert run(monkeypatch, "serving", "status") == 1
     assert "its up" in " ".join(capsys.readouterr().err.split())
 

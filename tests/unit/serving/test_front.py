@@ -175,9 +175,8 @@ def row_of(front: Front, prediction: Any, embedder: Any = None) -> dict[str, Any
 
 def a_log(front: Front, folder: Path, most_rows: int) -> Any:
     module = front("prediction_log")
-    return module.PredictionLog(
-        front("spool").Spool(folder, 3600), module.Embedder(folder / "no", 0), module.Measured(0), most_rows
-    )
+    spools = [front("spool").Spool(folder, 3600, kind) for kind in ("predictions", "pairs")]
+    return module.PredictionLog(spools[0], module.Embedder(folder / "no", 0), module.Measured(0), most_rows, spools[1])
 
 
 class TestRow:

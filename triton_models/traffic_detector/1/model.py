@@ -1,12 +1,14 @@
 """Triton model `traffic_detector`: the one model that live systems call.
 
-Enters: `images`, RGB uint8 `[n, H, W, 3]`, and request parameters (all optional):
+Enters: `images`, RGB uint8 `[n, H, W, 3]`, or `jpeg`, a JPEG file `[1]`; and request parameters (all optional):
 `camera_id`, `captured_at` (ISO 8601), `stage` or `version`, `purpose` (`live`), `confidence` (instead of the
-thresholds by class), `request` (the same for a request that is sent again). Leaves: `detections`, float32
-`[n, 300, 6]` in pixels of the picture, zero rows pad; and `served_version` int32 `[n]` and `served_model` bytes `[1]`
-where they are asked for.
-Letterboxing, the choice of the detector, its thresholds and the log of predictions happen here. How a detector is run,
-and what is done with the log, do not.
+thresholds by class), `request` (the same for a request that is sent again), `cache` (`off`: detect anew).
+Leaves: `detections`, float32 `[n, 300, 6]` in pixels of the picture, zero rows pad; and `served_version` int32 `[n]`
+and `served_model` bytes `[1]` where they are asked for.
+Letterboxing, the choice of the detector, its thresholds and the log of predictions happen here, and identical live
+pictures are answered from a cache; while there is a canary also its share of the live requests, and the second answer
+to some of them, with which the two versions are compared. How a detector is run, and what is done with the logs, do
+not.
 """
 
 from __future__ import annotations
@@ -14,24 +16,32 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import picture
 import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from answer_cache import open_cache
+from decoding import BrokenJpeg, decoded
 from letterbox import letterbox, to_picture
-from prediction_log import NO_CAMERA, Embedder, Measured, Prediction, PredictionLog
-from routing import NoRoute, Route, Routes
+from prediction_log import NO_CAMERA, Embedder, Measured, Pair, Prediction, PredictionLog
+from routing import CANARY_STAGE, DEFAULT_STAGE, NoRoute, Route, Routes
 from spool import Spool
 
 MOST_DETECTIONS = 300
 MOST_IMAGES = 64
+LIVE = "live"
 NOT_LOGGED = frozenset({"probe"})
+# Gates, references and pictures drawn by hand ask what the detector says now.
+CACHED = frozenset({LIVE})
 
 
 class Refused(Exception):
@@ -55,11 +65,14 @@ class TritonPythonModel:
         state = (Path(args["model_repository"]) / parameters["state"]).resolve()
         self.max_batch = int(parameters["max_batch"])
         self.routes = Routes(state / "routes.json", float(parameters["confidence"]))
+        models = Path(args["model_repository"]).parent
+        self.cache = open_cache(models, state, float(parameters["cache_mb"]))
         self.log = PredictionLog(
             Spool(state / "spool", float(parameters["spool_flush_s"])),
             Embedder(state / "embedder.onnx", float(parameters["embed_every_s"])),
             Measured(float(parameters["measure_every_s"])),
             int(parameters["spool_rows"]),
+            Spool(state / "pairs", float(parameters["spool_flush_s"]), "pairs"),
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -67,42 +80,98 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self.log.close()
+        if self.cache is not None:
+            self.cache.close()
 
     def _respond(self, request: Any) -> Any:
+        """The response, or None where it has been sent already so that nobody waits for what is done afterwards."""
         started = time.perf_counter()
         try:
             asked = _Asked(request)
-            route, rows = self._detect(asked)
+            compared = self.routes.to_compare(asked.block)
+            # What is compared is detected by both, and takes the time that it takes.
+            asked.may_be_cached &= compared is None
+            answered = self._detect(asked)
         except Refused as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), error.code))
+        route, rows = answered.route, answered.rows
         thresholds = route.thresholds if asked.confidence is None else [asked.confidence] * len(route.classes)
         answer = np.zeros((len(rows), MOST_DETECTIONS, 6), np.float32)
         for index, found in enumerate(rows):
-            kept = _above(found, np.asarray(thresholds, np.float32))
+            kept = _above(found, thresholds)
             answer[index, : len(kept)] = kept
         tensors = {"detections": answer}
         tensors["served_version"] = np.full(len(rows), route.version, np.int32)
         tensors["served_model"] = np.array([route.model.encode()], np.object_)
         wanted = request.requested_output_names()
-        outputs = [pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
-        self._keep(asked, route, rows, (time.perf_counter() - started) * 1000)
-        return pb_utils.InferenceResponse(outputs)
+        response = pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
+        )
+        self._keep(asked, answered, (time.perf_counter() - started) * 1000)
+        if compared is None:
+            return response
+        # The pictures lie in memory that goes back with the response.
+        asked.images = np.array(asked.images)
+        request.get_response_sender().send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._compare(asked, answered, *compared)
+        return None
 
-    def _detect(self, asked: _Asked) -> tuple[Route, list[Any]]:
-        """The detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold."""
+    def _detect(self, asked: _Asked) -> _Answered:
+        """What the chosen detector finds. Where a canary fails production answers, and the failure is kept."""
         route = self._choose(asked)
         try:
-            return route, self._run(route, asked.images)
-        except Refused:
+            return self._ask(route, asked)
+        except Refused as error:
             # Between the choice and the call the version may have been replaced by the next one.
             again = self._choose(asked, is_fresh=True)
-            if again == route:
+            if again != route:
+                return self._ask(again, asked)
+            if route.stage != CANARY_STAGE or not asked.block:
                 raise
-            return again, self._run(again, asked.images)
+            answered = self._ask(self._choose(asked, stage=DEFAULT_STAGE), asked)
+            self._keep_pairs(asked, CANARY_STAGE, answered, _Answered(route, [], None, problem=str(error)))
+            return answered
 
-    def _choose(self, asked: _Asked, is_fresh: bool = False) -> Route:
+    def _ask(self, route: Route, asked: _Asked) -> _Answered:
+        """A detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold."""
+        started = time.perf_counter()
+        if self.cache is None or not asked.may_be_cached:
+            rows, are_cached = self._run(route, asked.images), [False] * len(asked.images)
+        else:
+            rows, are_cached = self.cache.rows(route, asked.images, lambda images: self._run(route, images))
+        return _Answered(route, rows, (time.perf_counter() - started) * 1000, are_cached)
+
+    def _compare(self, asked: _Asked, answered: _Answered, production: Route, canary: Route) -> None:
+        """Ask the version that did not answer as well, and keep both answers."""
+        if answered.route not in (production, canary):
+            return
+        is_canary = answered.route == canary
         try:
-            return self.routes.choose(asked.stage, asked.version, is_fresh)
+            other = self._ask(production if is_canary else canary, asked)
+        except Refused as error:
+            other = _Answered(production if is_canary else canary, [], None, problem=str(error))
+        both = (other, answered) if is_canary else (answered, other)
+        self._keep_pairs(asked, answered.route.stage, *both)
+
+    def _keep_pairs(self, asked: _Asked, answered_by: str, production: _Answered, canary: _Answered) -> None:
+        height, width = asked.images.shape[1:3]
+        for number, image in enumerate(asked.images):
+            self.log.add_pair(
+                Pair(
+                    asked.captured_at,
+                    asked.camera_id,
+                    picture.light_of(picture.figures(image)),
+                    answered_by,
+                    asked.key_of(number),
+                    width,
+                    height,
+                    *((one.route, one.seen(number), one.ms, one.problem) for one in (production, canary)),
+                )
+            )
+
+    def _choose(self, asked: _Asked, is_fresh: bool = False, stage: str | None = None) -> Route:
+        try:
+            return self.routes.choose(stage or asked.stage, asked.version, is_fresh, asked.block)
         except NoRoute as error:
             raise Refused(str(error), pb_utils.TritonError.NOT_FOUND) from error
 
@@ -121,11 +190,12 @@ class TritonPythonModel:
                 rows.append(found)
         return rows
 
-    def _keep(self, asked: _Asked, route: Route, rows: list[Any], latency_ms: float) -> None:
+    def _keep(self, asked: _Asked, answered: _Answered, latency_ms: float) -> None:
         if asked.purpose in NOT_LOGGED:
             return
         height, width = asked.images.shape[1:3]
-        for number, (image, found) in enumerate(zip(asked.images, rows, strict=True)):
+        answers = zip(asked.images, answered.rows, answered.are_cached, strict=True)
+        for number, (image, found, is_cached) in enumerate(answers):
             # The tensor lies in memory that Triton takes back with the response.
             copy = np.array(image)
             self.log.add(
@@ -133,15 +203,34 @@ class TritonPythonModel:
                     asked.captured_at,
                     asked.camera_id,
                     asked.purpose,
-                    route,
+                    answered.route,
                     width,
                     height,
                     copy,
                     found,
                     latency_ms,
-                    f"{asked.request}/{number}" if asked.request else "",
+                    asked.key_of(number),
+                    is_cached,
                 )
             )
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What a detector found in each picture, before any threshold, and how long all of it took; or why it did not.
+
+    are_cached: which pictures it was not asked about anew.
+    """
+
+    route: Route
+    rows: list[Any]
+    ms: float | None
+    are_cached: Sequence[bool] = ()
+    problem: str = ""
+
+    def seen(self, number: int) -> Any:
+        """The rows of one picture that live systems see; none where the detector failed."""
+        return _above(self.rows[number], self.route.thresholds) if self.rows else np.zeros((0, 6), np.float32)
 
 
 class _Asked:
@@ -149,7 +238,7 @@ class _Asked:
 
     def __init__(self, request: Any) -> None:
         invalid = pb_utils.TritonError.INVALID_ARG
-        self.images = pb_utils.get_input_tensor_by_name(request, "images").as_numpy()
+        self.images = _pictures_of(request)
         shape = self.images.shape
         if len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise Refused(f"images must be RGB [n, H, W, 3] with nothing empty, not {list(shape)}", invalid)
@@ -160,6 +249,7 @@ class _Asked:
         self.camera_id = str(given.get("camera_id", NO_CAMERA))
         self.purpose = str(given.get("purpose", "live"))
         self.request = str(given.get("request", ""))
+        self.may_be_cached = self.purpose in CACHED and str(given.get("cache", "on")) != "off"
         self.stage = str(given["stage"]) if "stage" in given else None
         try:
             self.version = int(given["version"]) if "version" in given else None
@@ -171,6 +261,31 @@ class _Asked:
         if captured_at.tzinfo is None:
             raise Refused("captured_at needs a time zone", invalid)
         self.captured_at = captured_at.astimezone(UTC).isoformat()
+        # Camera and minute, the unit in which live traffic is shared out; empty for what takes no part in that.
+        self.block = ""
+        if self.purpose == LIVE and self.stage is None and self.version is None:
+            unit = self.captured_at[:16] if self.camera_id != NO_CAMERA else f"{self.captured_at} {self.request}"
+            self.block = f"{self.camera_id}/{unit}"
+
+    def key_of(self, number: int) -> str:
+        """A picture's place in a request that its sender named; empty where it has no name."""
+        return f"{self.request}/{number}" if self.request else ""
+
+
+def _pictures_of(request: Any) -> Any:
+    """What was sent as `images`, or else as `jpeg`. Raises `Refused`.
+
+    A load generator fills every input that a model names: `images` go first, and `jpeg` is then not looked at.
+    """
+    images, jpeg = (pb_utils.get_input_tensor_by_name(request, name) for name in ("images", "jpeg"))
+    if images is not None:
+        return images.as_numpy()
+    if jpeg is None:
+        raise Refused("a request holds images or jpeg, not neither", pb_utils.TritonError.INVALID_ARG)
+    try:
+        return decoded(bytes(jpeg.as_numpy()[0]))[None]
+    except BrokenJpeg as error:
+        raise Refused(str(error), pb_utils.TritonError.INVALID_ARG) from error
 
 
 def _infer(route: Route, batch: Any) -> Any:
@@ -187,5 +302,6 @@ def _infer(route: Route, batch: Any) -> Any:
     return pb_utils.get_output_tensor_by_name(response, "detections").as_numpy().copy()
 
 
-def _above(rows: Any, thresholds: Any) -> Any:
-    return rows[rows[:, 4] >= thresholds[rows[:, 5].astype(int)]][:MOST_DETECTIONS]
+def _above(rows: Any, thresholds: Sequence[float]) -> Any:
+    least = np.asarray(thresholds, np.float32)
+    return rows[rows[:, 4] >= least[rows[:, 5].astype(int)]][:MOST_DETECTIONS]

@@ -37,7 +37,8 @@ ADOPT_EVERY_S = 5.0
 class Prediction:
     """One answered picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds.
 
-    `request`: the picture's place in a request that its sender named, the same when it is sent again.
+    `request`: the picture's place in a request that its sender named, the same when it is sent again. `is_cached`: the
+    rows were found before, for the same pixels, so that `latency_ms` says nothing of the detector.
     """
 
     at: str
@@ -50,18 +51,43 @@ class Prediction:
     rows: npt.NDArray[np.float32]
     latency_ms: float
     request: str = ""
+    is_cached: bool = False
+
+
+Side = tuple[Route, npt.NDArray[np.float32], float | None, str]
+"""A version's part in a pair: what it is, `[k, 6]` above its thresholds, milliseconds, and why it failed if it did."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One live picture of which both versions were asked, or of which the canary was and failed.
+
+    light: what `picture.light_of` calls it. answered_by: the stage that was drawn for the caller's answer.
+    """
+
+    at: str
+    camera_id: str
+    light: str
+    answered_by: str
+    request: str
+    width: int
+    height: int
+    production: Side
+    canary: Side
 
 
 class PredictionLog:
-    """A bounded queue and the thread that empties it."""
+    """A bounded queue and the thread that empties it. Pairs go the same way, to a spool of their own."""
 
-    def __init__(self, spool: Spool, embedder: Embedder, measured: Measured, most_rows: int) -> None:
+    def __init__(self, spool: Spool, embedder: Embedder, measured: Measured, most_rows: int, pairs: Spool) -> None:
         self._spool = spool
+        self._pairs = pairs
         self._embedder = embedder
         self._measured = measured
-        self._queue: queue.Queue[Prediction | None] = queue.Queue(most_rows)
+        self._queue: queue.Queue[Prediction | Pair | None] = queue.Queue(most_rows)
         self._bytes = 0
         self._lost: Counter[str] = Counter()
+        self._lost_pairs: Counter[str] = Counter()
         self._guard = threading.Lock()
         self._stop_by = float("inf")
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -80,6 +106,14 @@ class PredictionLog:
                 return
             self._bytes += prediction.image.nbytes
 
+    def add_pair(self, pair: Pair) -> None:
+        """The same for a pair, which holds no picture."""
+        try:
+            self._queue.put_nowait(pair)
+        except queue.Full:
+            with self._guard:
+                self._lost_pairs["queue is full"] += 1
+
     def close(self) -> None:
         """Write what is waiting, for at most `STOP_WITHIN_S`, and hand the file over."""
         self._stop_by = time.monotonic() + STOP_WITHIN_S
@@ -95,6 +129,7 @@ class PredictionLog:
             if time.monotonic() >= adopt_at:
                 adopt_at = time.monotonic() + ADOPT_EVERY_S
                 self._spool.adopt_orphans()
+                self._pairs.adopt_orphans()
             try:
                 item = self._queue.get(timeout=0.2)
             except queue.Empty:
@@ -102,8 +137,9 @@ class PredictionLog:
             else:
                 is_open = item is not None
             if item is not None:
-                with self._guard:
-                    self._bytes -= item.image.nbytes
+                if isinstance(item, Prediction):
+                    with self._guard:
+                        self._bytes -= item.image.nbytes
                 if time.monotonic() > self._stop_by:
                     self._count_lost("stopped before it was written", 1)
                 else:
@@ -111,10 +147,17 @@ class PredictionLog:
             with self._guard:
                 self._spool.lost += self._lost
                 self._lost.clear()
+                self._pairs.lost += self._lost_pairs
+                self._lost_pairs.clear()
             self._spool.flush(is_last=not is_open)
+            self._pairs.flush(is_last=not is_open)
         self._spool.adopt_orphans()
+        self._pairs.adopt_orphans()
 
-    def _write(self, item: Prediction) -> None:
+    def _write(self, item: Prediction | Pair) -> None:
+        if isinstance(item, Pair):
+            self._pairs.append([pair_row(item)])
+            return
         try:
             row = row_of(item, self._embedder, self._measured)
         except Exception as error:  # noqa: BLE001  one odd picture must not end the log of all others
@@ -249,7 +292,35 @@ def row_of(item: Prediction, embedder: Embedder | None, measured: Measured) -> d
         "embedding": embedding,
         "embedder": embedder.digest if embedder and embedding is not None else None,
         "latency_ms": round(item.latency_ms, 3),
+        "is_cached": item.is_cached,
     }
+
+
+def pair_row(pair: Pair) -> dict[str, Any]:
+    """The log row of one pair; boxes in pixels of the picture with their class's name."""
+    row: dict[str, Any] = {
+        "at": pair.at,
+        "logged_at": datetime.now(UTC).isoformat(),
+        "camera_id": pair.camera_id,
+        "light": pair.light,
+        "answered_by": pair.answered_by,
+        "request": pair.request or None,
+        "width": pair.width,
+        "height": pair.height,
+    }
+    for stage, (route, rows, ms, problem) in (("production", pair.production), ("canary", pair.canary)):
+        row[stage] = route.version
+        row[f"{stage}_boxes"] = [
+            {
+                "class_name": route.classes[int(number)],
+                "confidence": round(float(score), 4),
+                **{name: round(float(value), 2) for name, value in zip(("x1", "y1", "x2", "y2"), box, strict=True)},
+            }
+            for *box, score, number in rows
+        ]
+        row[f"{stage}_ms"] = None if ms is None else round(ms, 3)
+        row[f"{stage}_problem"] = problem or None
+    return row
 
 
 def _rounded(values: npt.NDArray[Any], digits: int) -> list[float]:

@@ -1,11 +1,13 @@
 """Which detector answers a request: the stages of `routes.json`, read again when the file changes.
 
-What enters is the stage or the version that a request asks for; what leaves is one `Route`. The file is written by the
-release stage by atomic rename. Nothing about tensors belongs here, and nothing of Triton.
+What enters is the stage or the version that a request asks for, or the camera and minute of one that asks for neither;
+what leaves is one `Route`. The file is written by the release stage by atomic rename. Nothing about tensors belongs
+here, and nothing of Triton.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -15,6 +17,7 @@ from typing import Any
 
 CHECK_EVERY_S = 0.2
 DEFAULT_STAGE = "production"
+CANARY_STAGE = "canary"
 
 
 class NoRoute(Exception):
@@ -23,7 +26,11 @@ class NoRoute(Exception):
 
 @dataclass(frozen=True)
 class Route:
-    """One served detector. `thresholds[i]` is the least confidence of class `i` that live systems see."""
+    """One served detector. `thresholds[i]` is the least confidence of class `i` that live systems see.
+
+    Of a canary, in per cent of the blocks of camera and minute: `percent` those that it answers, `pairs_percent` those
+    of which production is asked as well.
+    """
 
     stage: str
     model: str
@@ -31,6 +38,8 @@ class Route:
     image_size: int
     classes: tuple[str, ...]
     thresholds: tuple[float, ...]
+    percent: float = 0.0
+    pairs_percent: float = 0.0
 
 
 class Routes:
@@ -45,15 +54,18 @@ class Routes:
         self._stages: dict[str, Route] = {}
         self.problem = ""
 
-    def choose(self, stage: str | None = None, version: int | None = None, is_fresh: bool = False) -> Route:
-        """The route for a stage (`production` when nothing is asked) or for a served version.
+    def choose(
+        self, stage: str | None = None, version: int | None = None, is_fresh: bool = False, block: str = ""
+    ) -> Route:
+        """The route for a stage, for a served version, or for live traffic, which production and canary share.
 
-        `is_fresh` looks at the file now, however short ago the last look was. Raises `NoRoute`.
+        block: camera and minute of a request; all of one block are answered by the same version. `is_fresh` looks at
+        the file now, however short ago the last look was. Raises `NoRoute`.
         """
         self._refresh(is_fresh)
         stages = self._stages
         if version is None:
-            wanted = stage or DEFAULT_STAGE
+            wanted = stage or (CANARY_STAGE if self._is_for_canary(block) else DEFAULT_STAGE)
             if wanted not in stages:
                 raise NoRoute(f"no detector is served at stage '{wanted}' ({self._served()})")
             return stages[wanted]
@@ -63,6 +75,24 @@ class Routes:
                 return route
         place = f" at stage '{stage}'" if stage else ""
         raise NoRoute(f"version {version} is not served{place} ({self._served()})")
+
+    def to_compare(self, block: str) -> tuple[Route, Route] | None:
+        """Production and canary, where both are to be asked about this block; None where only one is."""
+        self._refresh(False)
+        stages = self._stages
+        production, canary = stages.get(DEFAULT_STAGE), stages.get(CANARY_STAGE)
+        if production is None or canary is None or production.version == canary.version or not block:
+            return None
+        is_drawn = share_of(f"pairs/{canary.version}/{block}") < canary.pairs_percent
+        return (production, canary) if is_drawn else None
+
+    def _is_for_canary(self, block: str) -> bool:
+        canary = self._stages.get(CANARY_STAGE)
+        if canary is None or not block:
+            return False
+        # The same draw at every weight: a larger share keeps the blocks of the smaller one. The version is part of it,
+        # so that it is not always the same cameras that meet what is new.
+        return share_of(f"canary/{canary.version}/{block}") < canary.percent
 
     def _served(self) -> str:
         served = ", ".join(f"{name}: version {route.version}" for name, route in sorted(self._stages.items()))
@@ -88,6 +118,12 @@ class Routes:
                 self._stages, self._identity, self.problem = stages, identity, ""
 
 
+def share_of(text: str) -> float:
+    """Where a text falls between 0 and 100, evenly and always the same."""
+    drawn = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(drawn, "big") * 100 / 2**64
+
+
 def _parse(content: Any, default_threshold: float) -> dict[str, Route]:
     return {
         stage: Route(
@@ -99,6 +135,8 @@ def _parse(content: Any, default_threshold: float) -> dict[str, Route]:
             thresholds=tuple(
                 float(entry.get("thresholds", {}).get(name, default_threshold)) for name in entry["classes"]
             ),
+            percent=float(entry.get("percent", 0)),
+            pairs_percent=float(entry.get("pairs_percent", 0)),
         )
         for stage, entry in content["stages"].items()
     }

@@ -1,6 +1,6 @@
 """Log rows on their way to disk: JSON-lines files that a reader sees only when they are complete.
 
-Rows are appended to `predictions-<uuid>.jsonl.part`, and the file is renamed to `.jsonl` once it is old enough. A
+Rows are appended to `<kind>-<uuid>.jsonl.part`, and the file is renamed to `.jsonl` once it is old enough. A
 `.part` whose writer died is finished by the next one; a writer holds a lock on its file, so that nobody takes a living
 one's. Rows that could not be kept are counted in `lost.json`. What a row holds does not belong here.
 """
@@ -17,18 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-PREFIX = "predictions-"
 # Nobody collecting must not fill the disk: at one file a second from each instance this is hours of rows.
 MOST_FILES = 20_000
 COUNT_FILES_EVERY_S = 10.0
 
 
 class Spool:
-    """The files of one writer. Not safe for several threads."""
+    """The files of one writer. Not safe for several threads. kind: what a row is, the beginning of the files' names."""
 
-    def __init__(self, folder: Path, flush_s: float) -> None:
+    def __init__(self, folder: Path, flush_s: float, kind: str = "predictions") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._kind = kind
         self._flush_s = flush_s
         self._file: IO[str] | None = None
         self._path = folder
@@ -72,7 +72,7 @@ class Spool:
     def adopt_orphans(self) -> int:
         """Finish the files of writers that died: complete rows are kept, half a last row is dropped."""
         adopted = 0
-        for path in self._folder.glob(f"{PREFIX}*.jsonl.part"):
+        for path in self._folder.glob(f"{self._kind}-*.jsonl.part"):
             if path == self._path:
                 continue
             try:
@@ -91,7 +91,7 @@ class Spool:
         return adopted
 
     def _open(self) -> None:
-        name = f"{PREFIX}{uuid.uuid4().hex}.jsonl.part"
+        name = f"{self._kind}-{uuid.uuid4().hex}.jsonl.part"
         # Named only once it is locked: before, another writer would take it for a dead one's.
         unlocked = self._folder / f".{name}"
         self._file = unlocked.open("w", encoding="utf-8")

@@ -1,35 +1,23 @@
-"""Whether a new model is trained now, on what, and why: one pure function, and the reading that it needs.
+"""Whether a new model is trained now, on what, and why: one pure function of a history and a policy.
 
-Enter: drift reports, labels, frames, what is served and what was decided before. Leaves: a `Decision` with its reasons
-and numbers, kept in the table `decisions`. Starting the training belongs to whoever asked (Dagster's sensor, a person).
+Enters: a `RetrainingHistory`, read for now or for any moment of the past, and the policy's settings. Leaves: a
+`Decision` with its reasons and numbers. Nothing is read or started here.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
-from its_platform.cameras import list_cameras
-from its_platform.frames.index import FrameIndex
-from its_platform.labels.store import current_labels
-from its_platform.monitoring.windows import drift_state
-from its_platform.release.truth import served
 from its_platform.settings import RetrainingSettings
-from its_platform.stores import Stores
-from its_platform.stores.schema import DecisionRow
 
 Action = Literal["retrain", "train_first", "wait", "waiting_for_labels", "nothing"]
 ACTIONS: tuple[Action, ...] = ("retrain", "train_first", "wait", "waiting_for_labels", "nothing")
 TRAININGS: tuple[Action, ...] = ("retrain", "train_first")
-# A training that was started this often without giving a model needs a person, not another start.
-MAXIMUM_ATTEMPTS = 5
 # The database's clock and this one may differ by so much without anybody having set one of them.
 CLOCK_TOLERANCE = timedelta(minutes=1)
-_DURATION = re.compile(r"\b\d+ (s|min|h)\b")
+A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,8 @@ class RetrainingHistory:
     windows, drifted, needed, looked_at: judged windows of the served version among the last N, and K.
     drifted_since, drifted_until: the drifted windows together. reviewed_frames: frames fit to teach and to judge, of
     the drifted windows, or of all footage while nothing is served; reviewable_frames: those without a review that
-    the simulated world's reviewer will do when asked. frames: all frames there.
+    the simulated world's reviewer will do when asked. frames: all frames there. trainings_of_day: those decided for in
+    the 24 hours before.
     """
 
     served_version: int | None = None
@@ -75,6 +64,7 @@ class RetrainingHistory:
     reviewed_frames: int = 0
     reviewable_frames: int = 0
     last_training: EarlierTraining | None = None
+    trainings_of_day: int = 0
     is_training: bool = False
 
     @property
@@ -168,18 +158,26 @@ def _start(
     last = history.last_training
     if last is None or last.version != version or last.recovered:
         key = f"{action}-v{version}-{history.latest_report or 'first'}"
-        return Decision(action, reasons, {**numbers, "attempt": 1}, window, key)
+        return _at_most(history, settings, Decision(action, reasons, {**numbers, "attempt": 1}, window, key))
     if _left_of_cool_down(last, settings, now) > timedelta(0):
         return Decision(
             action, [*reasons, "It was asked for before."], {**numbers, "attempt": last.attempts}, window, last.key
         )
-    if last.attempts >= MAXIMUM_ATTEMPTS:
+    if last.attempts >= settings.attempts:
         said = f"{last.attempts} trainings for this were started and none gave a model: a person has to look."
         return Decision("wait", [*reasons, said], numbers)
     attempt = last.attempts + 1
-    said = f"The training started {_ago(now - last.at)} ago gave no model; attempt {attempt} of {MAXIMUM_ATTEMPTS}."
+    said = f"The training started {_ago(now - last.at)} ago gave no model; attempt {attempt} of {settings.attempts}."
     key = f"{last.key.split('#')[0]}#{attempt}"
-    return Decision(action, [*reasons, said], {**numbers, "attempt": attempt}, window, key)
+    return _at_most(history, settings, Decision(action, [*reasons, said], {**numbers, "attempt": attempt}, window, key))
+
+
+def _at_most(history: RetrainingHistory, settings: RetrainingSettings, start: Decision) -> Decision:
+    """The start, unless as many were decided for within a day as may be."""
+    if history.trainings_of_day < settings.most_a_day:
+        return start
+    said = f"{history.trainings_of_day} trainings were started in the last 24 h; {settings.most_a_day} are allowed."
+    return Decision("wait", [*start.reasons, said], start.numbers)
 
 
 def _left_of_cool_down(last: EarlierTraining, settings: RetrainingSettings, now: datetime) -> timedelta:
@@ -192,170 +190,6 @@ def _left_of_cool_down(last: EarlierTraining, settings: RetrainingSettings, now:
     if last.at - now > CLOCK_TOLERANCE:
         return timedelta(0)
     return min(last.at + cool_down - now, cool_down)
-
-
-def read_history(stores: Stores, is_training: bool = False) -> RetrainingHistory:
-    """Read all that `decide` needs. A read that fails raises; it never looks like "nothing there".
-
-    is_training: whether the caller knows of a training under way.
-    """
-    release = served(stores, "production")
-    versions = stores.registry.list()
-    newest = max((model.version for model in versions), default=None)
-    state = drift_state(stores, release.version if release else None)
-    if release is None:
-        frames, reviewed, reviewable = _count_frames(stores, None, None)
-    elif state.is_drifted:
-        frames, reviewed, reviewable = _count_frames(stores, state.since, state.until)
-    else:
-        frames = reviewed = reviewable = 0
-    latest = state.latest
-    return RetrainingHistory(
-        served_version=release.version if release else None,
-        newest_version=newest,
-        windows=len(state.windows),
-        drifted=state.drifted,
-        needed=state.needed,
-        looked_at=state.looked_at,
-        drifted_since=state.since,
-        drifted_until=state.until,
-        latest_report=latest.id if latest else None,
-        worst=latest.reason if latest else "",
-        frames=frames,
-        reviewed_frames=reviewed,
-        reviewable_frames=reviewable,
-        last_training=_last_training(stores, release.version if release else 0),
-        is_training=is_training,
-    )
-
-
-def record_decision(
-    stores: Stores, decision: Decision, report_id: str | None = None, run_id: str | None = None
-) -> bool:
-    """Keep a decision in `decisions`; one that says what the last one said is not written again.
-
-    Whether it was written. Trainings are told apart by their key, all others by action and reasons.
-    """
-    numbers = {**decision.numbers, "key": decision.key}
-    if decision.window:
-        numbers["window"] = [moment.isoformat() for moment in decision.window]
-    report = report_id or decision.numbers.get("report")
-    # Two callers at once would both see that the last row differs.
-    with stores.database.lock("decisions"), stores.database.session() as session:
-        last = session.scalar(_own_decisions().limit(1))
-        if last is not None and _says_the_same(last, decision, run_id):
-            return False
-        session.add(
-            DecisionRow(
-                action=decision.action,
-                reasons=list(decision.reasons),
-                numbers=numbers,
-                report_id=report,
-                run_id=run_id,
-            )
-        )
-    return True
-
-
-def record_run(stores: Stores, key: str, run_id: str) -> bool:
-    """Name the run that a decision to train started, in the latest decision of this key; whether it was new.
-
-    The first run stays: one that is started again for the same decision says so by its own tag.
-    """
-    wanted = sa.select(DecisionRow).where(
-        DecisionRow.action.in_(TRAININGS), DecisionRow.numbers["key"].astext == key, DecisionRow.run_id.is_(None)
-    )
-    with stores.database.lock("decisions"), stores.database.session() as session:
-        row = session.scalar(wanted.order_by(DecisionRow.id.desc()).limit(1))
-        if row is None:
-            return False
-        row.run_id = run_id
-    return True
-
-
-def list_decisions(stores: Stores, limit: int | None = None) -> list[dict[str, Any]]:
-    """What was decided, the latest first."""
-    with stores.database.session() as session:
-        return [
-            {
-                "at": row.at.astimezone(UTC),
-                "action": row.action,
-                "reasons": list(row.reasons),
-                "numbers": row.numbers,
-                "report_id": row.report_id,
-                "run_id": row.run_id,
-            }
-            for row in session.scalars(_own_decisions().limit(limit))
-        ]
-
-
-def _own_decisions() -> sa.Select[Any]:
-    # The table also holds what the release stage refused; its rows have other actions.
-    return sa.select(DecisionRow).where(DecisionRow.action.in_(ACTIONS)).order_by(DecisionRow.id.desc())
-
-
-def _says_the_same(last: DecisionRow, decision: Decision, run_id: str | None) -> bool:
-    # The run of a decision is named after it was recorded: to decide the same again says nothing new.
-    if last.action != decision.action or (run_id is not None and last.run_id != run_id):
-        return False
-    if decision.is_training:
-        return bool(last.numbers.get("key") == decision.key)
-    return _without_times(list(last.reasons)) == _without_times(decision.reasons)
-
-
-def _without_times(reasons: list[str]) -> list[str]:
-    """Reasons without the durations that change from one look to the next."""
-    return [_DURATION.sub("", reason) for reason in reasons]
-
-
-def _last_training(stores: Stores, version: int) -> EarlierTraining | None:
-    """The latest training that was decided, with how often, and whether the drift has gone away since."""
-    with stores.database.session() as session:
-        rows = list(session.scalars(_own_decisions().where(DecisionRow.action.in_(TRAININGS)).limit(20)))
-    if not rows:
-        return None
-    key = str(rows[0].numbers.get("key", ""))
-    # Asked for again under the same key, it still began with the first time.
-    first = [row for row in rows if row.numbers.get("key") == rows[0].numbers.get("key")][-1]
-    decided_for = int(first.numbers.get("served_version") or 0)
-    return EarlierTraining(
-        at=first.at.astimezone(UTC),
-        action=first.action,
-        version=decided_for,
-        key=key,
-        attempts=int(first.numbers.get("attempt", 1)),
-        newest_then=int(first.numbers.get("newest_version") or 0),
-        recovered=decided_for == version and version > 0 and _has_recovered(stores, version, first.at),
-    )
-
-
-def _has_recovered(stores: Stores, version: int, since: datetime) -> bool:
-    """Whether, after `since`, the last N windows of this version were once not drifted."""
-    from its_platform.monitoring.reports import list_reports
-    from its_platform.monitoring.windows import judge_windows
-
-    settings = stores.settings.drift
-    known = list_reports(stores, version)
-    for report in known:
-        if report.verdict != "stable" or report.created_at <= since:
-            continue
-        until_then = [other for other in known if other.until <= report.until]
-        if not judge_windows(version, until_then, settings.windows, settings.windows_drifted).is_drifted:
-            return True
-    return False
-
-
-def _count_frames(stores: Stores, since: datetime | None, until: datetime | None) -> tuple[int, int, int]:
-    """Frames in a window, those fit to judge, and those without a review whose camera is simulated."""
-    columns = ["frame_hash", "camera_id"]
-    rows = FrameIndex(stores).query(since=since, until=until, columns=columns).drop_duplicates("frame_hash")
-    if rows.empty:
-        return 0, 0, 0
-    labels = current_labels(stores, set(rows["frame_hash"]))
-    fit = {frame for frame, entry in labels.items() if entry.is_fit_to_judge}
-    simulated = {camera.camera_id for camera in list_cameras(stores) if str(camera.source).startswith("sim://")}
-    open_frames = rows[~rows["frame_hash"].isin(fit) & rows["camera_id"].isin(simulated)]
-    return len(rows), len(fit), len(open_frames)
 
 
 def _numbers(history: RetrainingHistory, settings: RetrainingSettings, now: datetime) -> dict[str, Any]:
@@ -373,6 +207,7 @@ def _numbers(history: RetrainingHistory, settings: RetrainingSettings, now: date
         "minimum_reviewed_frames": settings.minimum_reviewed_frames,
         "first_model_frames": settings.first_model_frames,
         "cool_down_s": settings.cool_down_s,
+        "trainings_of_day": history.trainings_of_day,
         "since_last_training_s": round((now - last.at).total_seconds(), 1) if last else None,
         "report": history.latest_report,
     }

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from its_platform.retraining import (
-    MAXIMUM_ATTEMPTS,
     Decision,
     EarlierTraining,
     RetrainingHistory,
@@ -105,8 +104,18 @@ def test_a_training_asked_for_twice_keeps_its_key_so_that_it_starts_once() -> No
 def test_a_training_that_gave_no_model_is_tried_again_after_the_cool_down_but_not_for_ever() -> None:
     decision = decide(replace(DRIFTED, last_training=EARLIER), SETTINGS, NOW)
     assert (decision.action, decision.key) == ("retrain", "retrain-v1-r1#2")
-    tired = replace(DRIFTED, last_training=replace(EARLIER, attempts=MAXIMUM_ATTEMPTS, key="retrain-v1-r1#5"))
+    tired = replace(DRIFTED, last_training=replace(EARLIER, attempts=SETTINGS.attempts, key="retrain-v1-r1#5"))
     assert decide(tired, SETTINGS, NOW).action == "wait"
+
+
+def test_no_more_trainings_are_started_in_a_day_than_the_policy_allows() -> None:
+    settings = SETTINGS.model_copy(update={"most_a_day": 3})
+    assert decide(replace(DRIFTED, trainings_of_day=2), settings, NOW).action == "retrain"
+    stopped = decide(replace(DRIFTED, trainings_of_day=3), settings, NOW)
+    assert (stopped.action, stopped.key, stopped.window) == ("wait", "", None)
+    assert stopped.reasons[-1] == "3 trainings were started in the last 24 h; 3 are allowed."
+    again = replace(DRIFTED, trainings_of_day=3, last_training=replace(EARLIER, at=NOW - timedelta(minutes=1)))
+    assert decide(again, settings, NOW).key == EARLIER.key, "the one that was asked for already is not another one"
 
 
 def test_a_clock_that_was_set_back_does_not_make_the_cool_down_endless() -> None:
