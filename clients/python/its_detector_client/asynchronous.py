@@ -137,9 +137,15 @@ class AsyncDetectorClient:
 
         Boxes are in pixels of the picture, turned as the file says. Raises as `detect`; `Refused` for a broken file.
         """
-        deadline_s = asked.pop("deadline_s", None)
-        request_id = asked.pop("request_id", None) or uuid.uuid4().hex
-        question = Question(request_id, camera_id, captured_at, **asked)
+        question = Question(
+            asked.get("request_id") or uuid.uuid4().hex,
+            camera_id,
+            captured_at,
+            asked.get("stage"),
+            asked.get("version"),
+            asked.get("purpose", "live"),
+            asked.get("confidence"),
+        )
         with self._told():
             file = jpeg_of(jpeg)
 
@@ -150,7 +156,7 @@ class AsyncDetectorClient:
             tensor.set_data_from_numpy(file)
             return await _send(endpoint, FRONT, "", tensor, left_s, parameters, OUTPUTS, trace.headers)
 
-        return await self._answered(question, ask, deadline_s)
+        return await self._answered(question, ask, asked.get("deadline_s"))
 
     async def detect_many(
         self,

@@ -53,7 +53,7 @@ class DetectorClient:
         **asked: Unpack[Asked],
     ) -> Answer:
         """See `AsyncDetectorClient.detect`."""
-        return self._wait(self._client.detect(images, camera_id, captured_at, **asked))  # type: ignore[arg-type]
+        return self._wait(self._client.detect(images, camera_id, captured_at, **asked))
 
     def detect_jpeg(
         self,
@@ -76,7 +76,7 @@ class DetectorClient:
         """See `AsyncDetectorClient.detect_many`. The pictures are read on the client's thread."""
         answers = self._client.detect_many(images, camera_id, batch, in_flight, **asked)
         try:
-            while (answer := self._wait(anext(answers, None))) is not None:  # type: ignore[arg-type]
+            while (answer := self._wait(anext(answers, None))) is not None:
                 yield answer
         finally:
             self._wait(answers.aclose())  # type: ignore[attr-defined]
