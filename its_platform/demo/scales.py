@@ -56,7 +56,7 @@ FULL = Scale(
     settings={
         "dataset": {"block_s": 20.0, "guard_s": 2.0, "split_train": 0.6, "split_val": 0.1, "split_test": 0.15},
         "training": {"epochs": 2, "image_size": 320, "batch": 16},
-        "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.5}},
+        "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.7}},
         "drift": {"window_s": 240.0, "minimum_rows": 120, "windows": 2, "windows_drifted": 2},
         "retraining": {
             "cool_down_s": 30.0,
