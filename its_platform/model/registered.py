@@ -60,7 +60,7 @@ def _weights_of(stores: Stores, known: ModelVersion, digest: str) -> Path:
     if digest_of(STARTER_WEIGHTS) == digest:
         return STARTER_WEIGHTS.relative_to(REPOSITORY)
     for other in stores.registry.list():
-        if other.tags.get("weights_digest") == digest:
+        if other.weights_digest == digest:
             return base_weights(stores, other.version)
     raise NotFound(
         f"Version {known.version} began with weights that are neither the starter's nor a registered version's.",

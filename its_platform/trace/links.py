@@ -81,9 +81,7 @@ def _of_datasets(records: Records) -> Iterator[Link]:
 
 
 def _of_models(records: Records) -> Iterator[Link]:
-    trained = {
-        model.tags["weights_digest"]: model.version for model in records.models if "weights_digest" in model.tags
-    }
+    trained = {model.weights_digest: model.version for model in records.models if model.weights_digest}
     for run in records.trainings:
         key = f"run:{run.run_id}"
         yield Link(f"dataset:{run.tags.get('dataset_version')}", key)
