@@ -56,6 +56,26 @@ def train(
     emit(facts_of(made), json, lambda: _slices(made.evaluation, title))
 
 
+@app.command()
+def register(
+    weights: Annotated[Path, typer.Option(help="The detector's .pt.")],
+    dataset: Annotated[str, typer.Option(help="Dataset version that it is judged on, such as v1.")],
+    onnx: Annotated[Path | None, typer.Option(help="Its own export; one is made unless told.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Register a detector that was trained elsewhere: exported, compared and evaluated like any other."""
+    from its_platform.model.train import facts_of, register_detector
+    from its_platform.release import publish_card
+    from its_platform.telemetry import terminal_progress
+
+    stores = _stores()
+    with terminal_progress() as progress:
+        made = register_detector(stores, dataset, weights, onnx, progress)
+    publish_card(stores, made.model_version.version)
+    title = f"version {made.model_version.version}" + ("" if made.is_new else " (it was there already)")
+    emit(facts_of(made), json, lambda: _slices(made.evaluation, title))
+
+
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """The registered versions, oldest first."""

@@ -44,7 +44,9 @@ def run_demo(
     first = done["first"]
     for purpose in ("live day", "nightfall", "live night"):
         demo.step(purpose, lambda p=purpose: done.update({p: run.feed_live(demo, p)}))  # type: ignore[misc]
-    demo.step("retraining", lambda: done.update(second=wait_for_release(demo, newer_than=first.version)))
+    demo.step("retraining", lambda: run.wait_for_canary(demo, newer_than=first.version))
+    demo.step("canary night", lambda: run.prove_canary(demo, "canary night", newer_than=first.version))
+    demo.step("release", lambda: done.update(second=wait_for_release(demo, newer_than=first.version)))
     purpose = "live night again"
     demo.step(purpose, lambda: done.update({purpose: run.feed_live(demo, purpose)}))
     facts: dict[str, Any] = {}

@@ -77,18 +77,58 @@ def wait_for_frames(demo: Demo, purpose: str) -> None:
 
 def feed_live(demo: Demo, purpose: str) -> DriftReport:
     """Let the live cameras query Triton for the segment, then wait for the report on that window."""
-    from its_platform.live.feed import watch_cameras
-
     since, until = segment_times(demo, purpose)
     if report_between(demo, since, until) is None:
-        result = watch_cameras(
-            demo.stores,
-            list(demo.scale.views),
-            since,
-            until,
-            skip=asked_before(demo, since, until),
-            progress=demo.progress,
-        )
-        if result.failed:
-            raise PlayFailed(f"{result.failed} of {result.frames} live frames got no answer.", "See `its doctor`.")
+        _ask_live(demo, since, until)
     return wait_for_report(demo, purpose, since, until)
+
+
+def wait_for_canary(demo: Demo, newer_than: int) -> None:
+    """Wait until a version above `newer_than` passed its gates and answers a share of the live traffic."""
+    from its_platform.release import canary_state
+
+    def is_there() -> bool:
+        state = canary_state(demo.stores)
+        on_trial = state is not None and state.version > newer_than
+        return (on_trial or _in_production(demo) > newer_than) and has_ended(demo, "learn")
+
+    wait_for(demo, f"canary newer than version {newer_than}", is_there, "learn", since=0.0)
+
+
+def prove_canary(demo: Demo, purpose: str, newer_than: int) -> None:
+    """Let the live cameras query Triton for the segment, until the canary is in production; taken back is a failure."""
+    from its_platform.release import canary_state
+
+    began = time.time()
+    since, until = segment_times(demo, purpose)
+    if _in_production(demo) <= newer_than:
+        _ask_live(demo, since, until)
+
+    def is_decided() -> bool:
+        return canary_state(demo.stores) is None and has_ended(demo, "canary")
+
+    wait_for(demo, "end of the canary", is_decided, "canary", began)
+    if _in_production(demo) <= newer_than:
+        raise PlayFailed("The canary was taken back.", "`its release history --stage canary` says why.")
+
+
+def _in_production(demo: Demo) -> int:
+    from its_platform.release import served
+
+    release = served(demo.stores, "production")
+    return release.version if release is not None else 0
+
+
+def _ask_live(demo: Demo, since: datetime, until: datetime) -> None:
+    from its_platform.live.feed import watch_cameras
+
+    result = watch_cameras(
+        demo.stores,
+        list(demo.scale.views),
+        since,
+        until,
+        skip=asked_before(demo, since, until),
+        progress=demo.progress,
+    )
+    if result.failed:
+        raise PlayFailed(f"{result.failed} of {result.frames} live frames got no answer.", "See `its doctor`.")

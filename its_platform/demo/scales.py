@@ -38,12 +38,13 @@ class Scale:
     floors: Floors | None
 
 
-def _segments(day_s: float, window_s: float) -> tuple[Segment, ...]:
+def _segments(day_s: float, window_s: float, trial_s: float) -> tuple[Segment, ...]:
     return (
         Segment("first dataset", "day", "clear", day_s),
         Segment("live day", "day", "clear", window_s),
         Segment("nightfall", "night", "fog", window_s),
         Segment("live night", "night", "fog", window_s),
+        Segment("canary night", "night", "fog", trial_s),
         Segment("live night again", "night", "fog", window_s),
     )
 
@@ -52,7 +53,7 @@ FULL = Scale(
     name="full",
     views=("junction", "boulevard", "motorway"),
     sample_interval_s=2.0,
-    segments=_segments(day_s=480.0, window_s=240.0),
+    segments=_segments(day_s=480.0, window_s=240.0, trial_s=120.0),
     settings={
         "dataset": {"block_s": 20.0, "guard_s": 2.0, "split_train": 0.6, "split_val": 0.1, "split_test": 0.15},
         "training": {"epochs": 2, "image_size": 320, "batch": 16},
@@ -64,8 +65,8 @@ FULL = Scale(
             "first_model_frames": 300,
             "minimum_reviewed_frames": 40,
         },
-        # A version that passed its gates is served at once: the nights of this world are too short for a canary.
-        "canary": {"steps": []},
+        # One step, and every live picture asked of both: the nights of this world are short.
+        "canary": {"steps": [50.0], "pairs_percent": 100.0, "minimum_blocks": 6},
         "sensors": {"interval_s": 2},
     },
     floors=Floors(day=0.80, night_gain=0.15, day_loss=0.03),
@@ -75,7 +76,7 @@ TINY = Scale(
     name="tiny",
     views=("junction", "boulevard"),
     sample_interval_s=2.0,
-    segments=_segments(day_s=60.0, window_s=40.0),
+    segments=_segments(day_s=60.0, window_s=40.0, trial_s=40.0),
     settings={
         "dataset": {"block_s": 6.0, "guard_s": 1.0, "split_train": 0.5, "split_val": 0.2, "split_test": 0.3},
         "training": {"epochs": 1, "image_size": 160, "batch": 8},
@@ -99,7 +100,8 @@ TINY = Scale(
             "first_model_frames": 20,
             "minimum_reviewed_frames": 10,
         },
-        "canary": {"steps": []},
+        # What an epoch of this size makes is worth nothing, and may be worse than what was before it.
+        "canary": {"steps": [50.0], "pairs_percent": 100.0, "minimum_blocks": 2, "margin": 0.99, "disagreement": 0.99},
         "sensors": {"interval_s": 1},
     },
     floors=None,

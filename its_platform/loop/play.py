@@ -193,9 +193,9 @@ def duplicates(stores: Stores) -> dict[str, int]:
 
     frames = FrameIndex(stores).query(columns=["camera_id", "captured_at"])
     live = query(stores, purpose="live", columns=["camera_id", "at"])
-    datasets = [model.dataset_version for model in stores.registry.list()]
+    trainings = [model.tags.get("training_key") for model in stores.registry.list()]
     return {
         "frames": int(frames.duplicated(["camera_id", "captured_at"]).sum()),
         "predictions": int(live.duplicated(["camera_id", "at"]).sum()),
-        "models": len(datasets) - len(set(datasets)),
+        "models": len(trainings) - len(set(trainings)),
     }

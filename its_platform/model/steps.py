@@ -99,11 +99,15 @@ def train_weights(
 def export_weights(
     stores: Stores, parameters: dict[str, Any], manifest: DataFrame, folder: Path, progress: Progress
 ) -> ParityResult:
-    """model.pt becomes model.onnx, compared with the detector itself on the dataset's pictures (parity.json)."""
+    """model.pt becomes model.onnx, compared with the detector itself on the dataset's pictures (parity.json).
+
+    A model.onnx that is there already, exported elsewhere, is compared as it is.
+    """
     trainer = trainer_of(parameters["family"])
     weights, onnx, size = folder / WEIGHTS, folder / ONNX, parameters["image_size"]
-    progress("export", 0, 2, "ONNX")
-    trainer.export(weights, onnx, size, parameters["export_iou"], parameters["dataset"])
+    if not onnx.exists():
+        progress("export", 0, 2, "ONNX")
+        trainer.export(weights, onnx, size, parameters["export_iou"], parameters["dataset"])
     progress("export", 1, 2, "parity")
     parity = trainer.parity(weights, onnx, _squares(stores, manifest, size))
     write_json(folder / PARITY, parity.as_dict())

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from its_platform.errors import BadInput
 from its_platform.model.embedder import export_embedder
 from its_platform.model.export import ParityResult
 from its_platform.model.origin import DAGSTER_TAG, code_commit
-from its_platform.model.registered import EVALUATION, ONNX, base_weights, evaluation_of
+from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weights, evaluation_of
 from its_platform.model.scoring import Evaluation
 from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters
 from its_platform.model.trainer import EpochFigures, TrainedDetector
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 KEY_TAG = "training_key"
 
-__all__ = ["Candidate", "base_weights", "facts_of", "finished_candidate", "train_candidate"]
+__all__ = ["Candidate", "base_weights", "facts_of", "finished_candidate", "register_detector", "train_candidate"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,51 @@ def train_candidate(
         manifest = load_manifest(stores, dataset)
         with _run(stores, key, parameters, wanted, dagster_run) as (client, run_id, folder):
             made = _make(stores, client, run_id, folder, wanted, manifest, base, parameters, progress)
+            return Candidate(_register(stores, run_id, made, wanted, parameters, key), run_id, made.evaluation)
+
+
+def register_detector(
+    stores: Stores,
+    dataset: str,
+    weights: Path,
+    onnx: Path | None = None,
+    progress: Progress = no_progress,
+) -> Candidate:
+    """Register a detector that was trained elsewhere: exported, compared and evaluated like any other candidate.
+
+    onnx: its own export, taken instead of one of ours; what it differs from the weights in is found by the comparison.
+    The same files for the same dataset are registered once. Raises `BadInput` for weights that may not be read or have
+    other classes than the dataset, `NotFound` for an unknown dataset version.
+    """
+    from its_platform.dataset import load_manifest, version
+    from its_platform.model.export import digest_of, inference_network
+
+    check_weights(weights)
+    wanted = version(stores, dataset)
+    _, _, classes = inference_network(weights)
+    if tuple(classes) != tuple(wanted.classes):
+        raise BadInput(
+            f"{weights.name} has the classes {', '.join(classes)}, dataset {dataset} has {', '.join(wanted.classes)}.",
+            "Only a detector of the dataset's own classes, in their order, can be judged on it.",
+        )
+    parameters = training_parameters(stores.settings, wanted, weights) | {"epochs": 0, "onnx_digest": "own"}
+    if onnx is not None:
+        parameters["onnx_digest"] = digest_of(onnx)
+    key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+    with stores.database.lock(f"train {key}"):
+        _close_dead_runs(stores, key)
+        if done := finished_candidate(stores, key):
+            return done
+        manifest = load_manifest(stores, dataset)
+        with _run(stores, key, parameters, wanted, None) as (client, run_id, folder):
+            kept = folder / "version"
+            kept.mkdir(parents=True, exist_ok=True)
+            trained = TrainedDetector(
+                Path(shutil.copy2(weights, kept / WEIGHTS)), tuple(classes), (), 0.0, "trained elsewhere", "none"
+            )
+            if onnx is not None:
+                shutil.copy2(onnx, kept / ONNX)
+            made = _judge(stores, client, run_id, folder, trained, wanted, manifest, parameters, progress)
             return Candidate(_register(stores, run_id, made, wanted, parameters, key), run_id, made.evaluation)
 
 
@@ -160,25 +206,44 @@ def _make(
     progress: Progress,
 ) -> _Made:
     from its_platform.dataset import materialise_yolo
-    from its_platform.model.pictures import curves_picture, draw_judged
+    from its_platform.model.pictures import curves_picture
 
-    kept, pictures = folder / "version", folder / "pictures"
     began = time.monotonic()
     trained = train_weights(
         stores.settings,
         parameters,
         materialise_yolo(stores, wanted, manifest),
         base,
-        kept,
+        folder / "version",
         lambda figures: _log_epoch(client, run_id, figures),
         progress,
     )
     _log_metrics(client, run_id, {"train/seconds": time.monotonic() - began}, 0)
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    (pictures / "curves.png").write_bytes(curves_picture(trained.epochs))
+    return _judge(stores, client, run_id, folder, trained, wanted, manifest, parameters, progress)
+
+
+def _judge(
+    stores: Stores,
+    client: MlflowClient,
+    run_id: str,
+    folder: Path,
+    trained: TrainedDetector,
+    wanted: DatasetVersion,
+    manifest: DataFrame,
+    parameters: dict[str, Any],
+    progress: Progress,
+) -> _Made:
+    """Export, compare and evaluate the weights in the work folder, with pictures of what they see."""
+    from its_platform.model.pictures import draw_judged
+
+    kept, pictures = folder / "version", folder / "pictures"
     parity = export_weights(stores, parameters, manifest, kept, progress)
     evaluation = judge_export(stores, wanted, manifest, kept, progress)
     _log_scores(client, run_id, evaluation, parity, trained)
     draw_judged(stores, pictures, kept / ONNX, manifest, evaluation)
-    (pictures / "curves.png").write_bytes(curves_picture(trained.epochs))
     client.log_artifacts(run_id, str(pictures), "pictures")
     client.log_artifact(run_id, str(kept / EVALUATION))
     return _Made(kept, trained, parity, evaluation)

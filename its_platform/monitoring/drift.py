@@ -48,7 +48,8 @@ def report(
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     progress("drift report", 0, STEPS, "reading")
     with stores.database.lock("drift_report"):
-        live = _each_once(predictions.query(stores, since, until, purpose="live", version=version))
+        live = predictions.query(stores, since, until, purpose="live", version=version, canary=False)
+        live = _each_once(live)
         reference = _each_once(predictions.query(stores, purpose="reference", version=version))
         key = run_key(stores, version, since, until, live, reference)
         known = reports.find_report(stores, key)

@@ -92,15 +92,20 @@ def query(
     purpose: str | None = None,
     version: int | None = None,
     columns: Sequence[str] | None = None,
+    canary: bool = True,
 ) -> pd.DataFrame:
     """Logged rows with `since <= at < until`, oldest first; `counts` is a dict in each row.
 
-    A table that does not exist yet gives an empty frame with the same columns. Raises `LogUnreadable`.
+    canary: False leaves out what a version answered while it was on trial. A table that does not exist yet gives an
+    empty frame with the same columns. Raises `LogUnreadable`.
     """
     import pyarrow.dataset as ds
 
     wanted = list(columns or COLUMNS)
-    keep = _all_of(_conditions(ds, since, until, cameras, purpose, version))
+    conditions = _conditions(ds, since, until, cameras, purpose, version)
+    if not canary:
+        conditions.append(ds.field("stage") != "canary")
+    keep = _all_of(conditions)
     needed = list(dict.fromkeys([*wanted, "at", "camera_id", "row_key"]))
     rows = _table(stores).read(needed, keep).to_pandas()
     rows = rows.sort_values(["at", "camera_id", "row_key"], ignore_index=True)

@@ -24,14 +24,14 @@ import synthetic_log as synthetic
 WINDOW = synthetic.START + timedelta(hours=2)
 
 
-def log_rows(stores: Stores, rows: pd.DataFrame) -> None:
+def log_rows(stores: Stores, rows: pd.DataFrame, stage: str = "production") -> None:
     """Put rows into the table by the way that the front's rows take."""
     spool = stores.settings.spool
     spool.mkdir(parents=True, exist_ok=True)
     lines = []
     for row in rows.to_dict("records"):
         row["at"] = row["at"].isoformat()
-        row["logged_at"], row["model"], row["stage"] = row["at"], "detector-yolo-onnx-320", "production"
+        row["logged_at"], row["model"], row["stage"] = row["at"], "detector-yolo-onnx-320", stage
         lines.append(json.dumps(row))
     (spool / f"predictions-{uuid.uuid4().hex}.jsonl").write_text("\n".join(lines) + "\n")
     predictions.collect(stores)
@@ -147,6 +147,10 @@ def test_windows_follow_each_other_and_are_due_when_they_have_ended(stores: Stor
     )
     log_rows(stores, synthetic.held_out(rng))
     assert next_window(stores, 1) is None
+    on_trial = synthetic.live(rng, frames=60)
+    on_trial["at"] -= timedelta(seconds=300)
+    log_rows(stores, on_trial, "canary")
+    assert next_window(stores, 1) is None, "what a version answered as a canary begins no window"
     log_rows(stores, synthetic.live(rng, frames=45))
     window = next_window(stores, 1)
     assert window == (WINDOW, WINDOW + timedelta(seconds=60))
