@@ -92,15 +92,21 @@ def query(
     purpose: str | None = None,
     version: int | None = None,
     columns: Sequence[str] | None = None,
+    logged_since: datetime | None = None,
 ) -> pd.DataFrame:
     """Logged rows with `since <= at < until`, oldest first; `counts` is a dict in each row.
+
+    logged_since: leaves out what was logged before, whenever it was captured.
 
     A table that does not exist yet gives an empty frame with the same columns. Raises `LogUnreadable`.
     """
     import pyarrow.dataset as ds
 
     wanted = list(columns or COLUMNS)
-    keep = _all_of(_conditions(ds, since, until, cameras, purpose, version))
+    conditions = _conditions(ds, since, until, cameras, purpose, version)
+    if logged_since is not None:
+        conditions.append(ds.field("logged_at") >= logged_since.astimezone(UTC))
+    keep = _all_of(conditions)
     needed = list(dict.fromkeys([*wanted, "at", "camera_id", "row_key"]))
     rows = _table(stores).read(needed, keep).to_pandas()
     rows = rows.sort_values(["at", "camera_id", "row_key"], ignore_index=True)
