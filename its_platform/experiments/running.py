@@ -171,11 +171,5 @@ def _end(held: Lease, outside: Outside, running: Experiment, finding: Finding, b
 
 def _as_look(finding: Finding) -> dict[str, Any]:
     overall = finding.overall
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "blocks": overall.blocks,
-        "effect": overall.effect,
-        "low": overall.low,
-        "high": overall.high,
-        "reasons": list(finding.reasons),
-    }
+    ends = {"blocks": overall.blocks, "effect": overall.effect, "low": overall.low, "high": overall.high}
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), **ends, "finding": finding.as_dict()}

@@ -27,7 +27,7 @@ from its_platform.stores.schema import ExperimentRow
 # Where a release row of the stage `canary` says that its version is there for an experiment.
 EVIDENCE = "experiment"
 Decision = Literal["difference", "no_difference", "not_found", "unsafe", "stopped", "cut_short"]
-# Looks that are kept of one experiment: the last ones, which is weeks of a look every half minute that found more.
+# Looks that are kept of one experiment, the last ones.
 MOST_LOOKS = 5000
 
 
@@ -107,14 +107,19 @@ def record_experiment(
 
 
 def note_look(held: Lease, number: int, figures: Mapping[str, Any]) -> None:
-    """Keep what a look found; one that found the same as the last is not kept. Raises `LeaseHeld`."""
+    """Keep what a look found, `blocks` and `finding` among it; one without a new block takes the last one's place.
+
+    Raises `LeaseHeld`.
+    """
     with held.stores.database.session() as session:
         check_fencing(session, truth.LEASE, held.fencing)
         row = session.execute(_all().where(ExperimentRow.id == number)).scalar_one()
-        told = {name: value for name, value in figures.items() if name != "at"}
-        if row.looks and {name: value for name, value in row.looks[-1].items() if name != "at"} == told:
+        if row.looks and row.looks[-1]["blocks"] == figures["blocks"]:
+            row.looks = [*row.looks[:-1], dict(figures)]
             return
-        row.looks = [*row.looks, dict(figures)][-MOST_LOOKS:]
+        # What was found in each light is kept of the last look alone.
+        former = [{name: value for name, value in look.items() if name != "finding"} for look in row.looks]
+        row.looks = [*former, dict(figures)][-MOST_LOOKS:]
 
 
 def note_result(held: Lease, number: int, figures: Mapping[str, Any]) -> None:

@@ -72,6 +72,22 @@ def test_disagreement_counts_where_production_is_proven_and_asks_for_labels_else
     assert (verdict.action, verdict.labels_wanted) == ("advance", ("night",))
 
 
+def test_the_lights_share_the_chance_of_a_wrong_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def sequence(values: list[float], alpha: float) -> tuple[float, float]:
+        asked.append((len(values), alpha))
+        return 0.0, 1.0
+
+    monkeypatch.setattr("its_platform.release.canary.confidence_sequence", sequence)
+    by_light = [*blocks(10), *blocks(11, light="dusk"), *blocks(12, light="night"), *blocks(13, gain=0.1)]
+    judged(evidence(*by_light))
+    assert asked == [(13, SETTINGS.alpha), *((count, pytest.approx(SETTINGS.alpha / 3)) for count in (10, 11, 12))]
+    asked.clear()
+    judged(evidence(*blocks(10)))
+    assert asked == [(10, pytest.approx(SETTINGS.alpha / 3))], "a light that comes later changes nothing"
+
+
 def test_where_there_is_a_truth_being_different_is_not_being_wrong() -> None:
     better = blocks(15, disagreement=0.9, gain=0.3)
     assert judged(evidence(*better))[0] == "advance"

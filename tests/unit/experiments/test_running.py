@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from its_platform.cli import experiment as commands
 from its_platform.errors import BadInput, GateNotPassed, NotFound
 from its_platform.experiments import (
     ExperimentLook,
@@ -21,6 +24,7 @@ from its_platform.experiments import (
     version_at,
 )
 from its_platform.experiments.blocks import is_challengers
+from its_platform.experiments.pictures import experiment_markdown, sequence
 from its_platform.release import (
     Experiment,
     canary_state,
@@ -293,3 +297,53 @@ def test_traffic_that_an_ended_experiment_left_behind_is_ended(laboratory: Labor
     laboratory.steps.break_at = None
     laboratory.reconcile()
     laboratory.assert_ended("stopped", "the fair is in town")
+
+
+@pytest.fixture
+def its(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`its experiment …` on the laboratory: its table, or the facts of its JSON."""
+    monkeypatch.setattr(commands, "_stores", lambda: laboratory.stores)
+    monkeypatch.setattr("its_platform.experiments.running.real_outside", lambda _: laboratory.outside)
+
+    def run(*words: str) -> Any:
+        result = CliRunner().invoke(commands.app, list(words), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout) if "--json" in words else " ".join(result.stdout.split())
+
+    return run
+
+
+def test_the_commands_plan_begin_show_and_stop(laboratory: Laboratory, its: Callable[..., Any]) -> None:
+    words = ["start", "production", "2", "--hypothesis", "it sees more", "--effect", "1", "--deviation", "1"]
+    plan = its(*words, "--plan-only", "--json")
+    assert experiments(laboratory.stores) == []
+    assert its(*words, "--by", "ada", "--json")["plan"]["blocks"] == plan["blocks"]
+    assert "no look yet" in its("status", "1")
+    assert its("status", "--json")[0]["looks"] == []
+    laboratory.live(5)
+    assert "not enough evidence: 10 of" in its("look")
+    shown = its("status", "1")
+    assert f"10 of {plan['blocks']}" in shown
+    assert "effect, day" in shown
+    assert "not enough evidence" in its("status")
+    laboratory.live(8, effect=2.0)
+    assert its("stop", "--why", "the fair", "--json")["experiment"]["decision"] == "stopped"
+    facts = its("status", "1", "--json")
+    assert (facts["why_ended"], facts["result"]["overall"]["blocks"]) == ("the fair", 16)
+    assert "stopped" in its("status")
+    assert its("look") == "No experiment is running."
+
+
+def test_the_page_of_the_run_shows_the_interval_from_look_to_look(laboratory: Laboratory) -> None:
+    laboratory.start()
+    assert sequence(read_experiment(laboratory.stores, 1)).startswith(b"\x89PNG")
+    for minutes in (5, 10, 15):
+        laboratory.live(minutes)
+        look = laboratory.look()
+        assert look is not None
+    assert [one["blocks"] for one in look.experiment.looks] == [10, 20, 30]
+    assert ["finding" in one for one in look.experiment.looks] == [False, False, True]
+    assert sequence(look.experiment).startswith(b"\x89PNG")
+    told = experiment_markdown(look.experiment, look.finding)
+    assert "**it sees more at dusk** (ada)" in told
+    assert "| day | 30 |" in told
