@@ -44,7 +44,8 @@ class Evidence:
     """What has come in since the canary began.
 
     failures: pictures for which the canary failed and production did not, of `pictures`. latency: milliseconds of
-    both in the same place, by place: those that a caller waited for, and those asked after him; production first.
+    both in the same place, by place: those that a caller waited for, and those asked after him; or, where all callers
+    wait for the canary, of both for the same pictures. Production first.
     blocks_now: how many of the blocks came in since the last change of the canary's share.
     """
 

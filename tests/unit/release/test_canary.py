@@ -148,3 +148,14 @@ def test_latency_is_compared_in_the_same_place() -> None:
     assert sorted(found.latency) == [([10.0], [12.0]), ([10.0], [12.0])]
     (waited_for,) = evidence_of(pairs[:1], {}, NOON).latency[:1]
     assert waited_for == ([10.0], [])
+
+
+def test_a_canary_that_has_all_of_the_traffic_is_timed_on_the_same_pictures() -> None:
+    before = [a_pair(second) for second in range(30)]
+    slow = Side(2, (CAR,), 30.0, None)
+    now = [a_pair(60 + second, answered_by="canary", canary=slow) for second in range(30)]
+    found = evidence_of(before + now, {}, NOON + timedelta(seconds=60))
+    assert found.latency == (([10.0] * 30, [30.0] * 30),)
+    action, reason = judged(found)
+    assert action == "roll_back"
+    assert "3.00 times as long" in reason
