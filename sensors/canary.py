@@ -25,8 +25,7 @@ def canary_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorD
     )
     def watch_canary(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
-            from its_platform.experiments import unfinished_experiment
-            from its_platform.release import canary_state, running_experiment
+            from its_platform.release import canary_state, running_experiment, unfinished_experiment
             from its_platform.serving.pairs import waiting_pairs
 
             if any(is_active(context.instance, job.name) for job in (canary, experiment, reconcile, learn)):

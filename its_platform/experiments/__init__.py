@@ -15,7 +15,6 @@ from its_platform.experiments.running import (
     plan_for,
     start_experiment,
     stop_experiment,
-    unfinished_experiment,
     version_at,
 )
 
@@ -33,6 +32,5 @@ __all__ = [
     "plan_for",
     "start_experiment",
     "stop_experiment",
-    "unfinished_experiment",
     "version_at",
 ]

@@ -17,12 +17,12 @@ from its_platform.experiments.planning import MEASURES, Plan, measure_named, pla
 from its_platform.release import served, truth
 from its_platform.release.experiment import (
     Experiment,
-    experiments,
     note_look,
     note_result,
     read_experiment,
     running_experiment,
     settle_experiment,
+    unfinished_experiment,
 )
 from its_platform.release.experimenting import (
     begin_experiment,
@@ -148,12 +148,6 @@ def stop_experiment(
         finding = _find(stores, read_experiment(stores, running.id))
         note_result(held, running.id, finding.as_dict())
         return ExperimentLook(read_experiment(stores, running.id), finding)
-
-
-def unfinished_experiment(stores: Stores) -> Experiment | None:
-    """The latest experiment where it has ended and nobody has taken its result yet."""
-    latest = next(iter(experiments(stores)), None)
-    return latest if latest is not None and latest.until is not None and latest.result is None else None
 
 
 def _find(stores: Stores, looked_at: Experiment) -> Finding:

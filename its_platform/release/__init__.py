@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from its_platform.release.asking import StageStatus, pending, promote, rollback, stage, status
 from its_platform.release.card import ModelCard, publish_card, read_model_card, write_card
-from its_platform.release.experiment import Experiment, experiments, read_experiment, running_experiment
+from its_platform.release.experiment import (
+    Experiment,
+    experiments,
+    read_experiment,
+    running_experiment,
+    unfinished_experiment,
+)
 from its_platform.release.gates import GateResult, LatencyRounds, failing, is_passed
 from its_platform.release.judging import judge_candidate
 from its_platform.release.outside import Outside, real_outside
@@ -87,6 +93,7 @@ __all__ = [
     "stop_canary",
     "thaw",
     "timeline_markdown",
+    "unfinished_experiment",
     "waive",
     "waived_gates",
     "waivers",

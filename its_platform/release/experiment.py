@@ -28,7 +28,7 @@ from its_platform.stores.schema import ExperimentRow
 EVIDENCE = "experiment"
 Decision = Literal["difference", "no_difference", "not_found", "unsafe", "stopped", "cut_short"]
 # Looks that are kept of one experiment, the last ones.
-MOST_LOOKS = 5000
+MOST_LOOKS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,14 @@ def running_experiment(stores: Stores) -> Experiment | None:
     """The experiment that goes on now."""
     with stores.database.session() as session:
         row = session.execute(_all().where(ExperimentRow.until.is_(None))).scalar_one_or_none()
+        return _experiment(row) if row is not None else None
+
+
+def unfinished_experiment(stores: Stores) -> Experiment | None:
+    """The latest experiment that has ended and of which nobody has taken the result yet."""
+    query = _all().where(ExperimentRow.until.is_not(None), ExperimentRow.result.is_(None))
+    with stores.database.session() as session:
+        row = session.execute(query.order_by(ExperimentRow.id.desc()).limit(1)).scalar_one_or_none()
         return _experiment(row) if row is not None else None
 
 

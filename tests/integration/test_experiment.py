@@ -65,7 +65,7 @@ def test_a_difference_is_found_and_failures_end_it_while_production_goes_on(site
     wait_for_rows(site, 48)
     found = look(site)
     assert found.finding.decision == "difference", found.finding
-    assert found.finding.overall.effect == pytest.approx(2.0, abs=0.3)
+    assert found.finding.overall.effect == pytest.approx(2.2, abs=0.2)
     assert found.experiment.result is not None
     assert served(site.stores, "canary") is None
     assert {version for versions in live(site, range(20, 22)).values() for version in versions} == {first}

@@ -433,7 +433,7 @@ def test_a_canary_is_looked_at_when_pairs_came_in_or_its_share_changed(look, set
     assert requested(look(canary_sensor, first.cursor)).tags["its/canary"].endswith("2 new pairs")
     monkeypatch.setattr("its_platform.release.canary_state", lambda _: None)
     monkeypatch.setattr("its_platform.release.running_experiment", lambda _: None)
-    monkeypatch.setattr("its_platform.experiments.unfinished_experiment", lambda _: None)
+    monkeypatch.setattr("its_platform.release.unfinished_experiment", lambda _: None)
     assert said(look(canary_sensor, first.cursor)) == "There is no canary and no experiment."
 
 
@@ -441,7 +441,7 @@ def test_an_experiment_is_looked_at_every_minute_until_its_result_is_there(look,
     state = SimpleNamespace(running=SimpleNamespace(id=3), unfinished=None)
     monkeypatch.setattr("its_platform.release.canary_state", lambda _: None)
     monkeypatch.setattr("its_platform.release.running_experiment", lambda _: state.running)
-    monkeypatch.setattr("its_platform.experiments.unfinished_experiment", lambda _: state.unfinished)
+    monkeypatch.setattr("its_platform.release.unfinished_experiment", lambda _: state.unfinished)
     first = look(canary_sensor)
     assert (requested(first).job_name, requested(first).tags["its/experiment"]) == ("experiment", "3")
     assert said(look(canary_sensor, first.cursor)).startswith("Experiment 3 was looked at")

@@ -20,7 +20,6 @@ from its_platform.experiments import (
     look_at_experiment,
     start_experiment,
     stop_experiment,
-    unfinished_experiment,
     version_at,
 )
 from its_platform.experiments.blocks import is_challengers
@@ -33,10 +32,12 @@ from its_platform.release import (
     read_experiment,
     running_experiment,
     thaw,
+    unfinished_experiment,
     verdicts,
 )
 from its_platform.release.asking import status
 from its_platform.release.placing import VersionDoesNotServe
+from its_platform.serving.pairs import SeenBox
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
 from tests.fakes import Crash, Steps, fake_outside
@@ -156,6 +157,41 @@ def test_a_slow_challenger_ends_it_at_once(laboratory: Laboratory) -> None:
     laboratory.live(30, latency_ms=90.0)
     laboratory.look()
     laboratory.assert_ended("unsafe", "4.50 times as long")
+
+
+def test_f1_is_compared_on_the_same_pictures(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    car = {"class_name": "car", "confidence": 0.9, "x1": 10, "y1": 10, "x2": 50, "y2": 50}
+    monkeypatch.setattr(
+        "its_platform.experiments.blocks.truth_of",
+        lambda _, pairs: {(pair.camera_id, pair.at): [SeenBox(**car)] for pair in pairs},
+    )
+    asked = Question(1, 2, "it finds the car", "f1", effect=0.1, deviation=0.2)
+    begun = start_experiment(laboratory.stores, asked, "ada", outside=laboratory.outside)
+    assert (laboratory.triton.routed() or {})["canary"].pairs_percent == 100
+    lines = [
+        json.dumps(
+            {
+                "at": (BEGIN + timedelta(minutes=minute)).isoformat(),
+                "logged_at": datetime.now(UTC).isoformat(),
+                "camera_id": "north",
+                "light": "day",
+                "answered_by": "production",
+                "production": 1,
+                "production_boxes": [] if minute % 2 else [car],
+                "production_ms": 10.0,
+                "canary": 2,
+                "canary_boxes": [car],
+                "canary_ms": 10.0,
+            }
+        )
+        for minute in range(begun.plan["blocks"])
+    ]
+    laboratory.stores.settings.pairs_spool.mkdir(parents=True)
+    (laboratory.stores.settings.pairs_spool / "pairs-1.jsonl").write_text("\n".join(lines) + "\n")
+    look = laboratory.look()
+    assert look is not None
+    assert look.finding.overall.effect == pytest.approx(0.5, abs=0.02)
+    laboratory.assert_ended("difference", "more with the challenger")
 
 
 def test_it_is_stopped_with_a_reason_and_what_it_found_so_far(laboratory: Laboratory) -> None:
