@@ -55,4 +55,4 @@ def _looked_at(number: int, cursor: str | None, now: float) -> dg.SensorResult:
         return dg.SensorResult(skip_reason=f"Experiment {number} was looked at {now - float(at):.0f} s ago.")
     tags = {"its/trigger": "experiment", "its/experiment": str(number)}
     request = dg.RunRequest(job_name=experiment.name, tags=tags)
-    return dg.SensorResult(run_requests=[request], cursor=f"experiment {number} looked at {now:.0f}")
+    return dg.SensorResult(run_requests=[request], cursor=f"experiment {number} looked at {int(now)}")
