@@ -2,8 +2,8 @@
 
 `ingest` brings footage in. `learn` is the half from labels to a served detector, for the first model and for each
 retraining. `watch` is the half from live predictions to drift reports. `reconcile` makes what Triton serves follow
-MLflow's aliases, `canary` judges the version that answers a share of the live traffic. `marts` builds what dbt makes of
-all of it; nothing waits for it.
+MLflow's aliases, `canary` judges the version that answers a share of the live traffic, `experiment` the comparison of
+two. `marts` builds what dbt makes of all of it; nothing waits for it.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from assets.marts import marts as dbt_build
 from assets.model import candidate_model
 from assets.monitoring import drift_report, prediction_log, reference_predictions
 from assets.release import production_release, staged_release
-from its_platform.resources import StoresResource, told_to_dagster
+from its_platform.resources import StoresResource, picture, told_to_dagster
 
 ingest = dg.define_asset_job(
     "ingest", selection=dg.AssetSelection.assets(raw_frames), description="New footage of the cameras becomes frames."
@@ -86,4 +86,33 @@ def canary() -> None:
     look_at_canary_now()
 
 
-JOBS: list[Any] = [ingest, learn, watch, reconcile, canary, marts]
+@dg.op(description="Judge the experiment by what its two versions answered, and end it where that is due.")
+def look_at_experiment_now(context: dg.OpExecutionContext, stores: StoresResource) -> None:
+    from its_platform.experiments import look_at_experiment
+    from its_platform.experiments.pictures import experiment_markdown, sequence
+
+    with told_to_dagster():
+        look = look_at_experiment(stores.open(), by="canary sensor")
+    if look is None:
+        context.add_output_metadata({"decision": "no experiment is running"})
+        return
+    shown, finding = look.experiment, look.finding
+    context.log.info("experiment %d: %s", shown.id, "; ".join(finding.reasons))
+    context.add_output_metadata(
+        {
+            "experiment": shown.id,
+            "decision": shown.decision or "running",
+            "blocks": f"{finding.overall.blocks} of {finding.of}",
+            "found": dg.MetadataValue.md(experiment_markdown(shown, finding)),
+            "sequence": picture(sequence(shown), "effect and its interval at each look"),
+            **{name: float(value) for name, value in finding.numbers.items()},
+        }
+    )
+
+
+@dg.job(description="The experiment in live traffic goes on, or ends with its result.")
+def experiment() -> None:
+    look_at_experiment_now()
+
+
+JOBS: list[Any] = [ingest, learn, watch, reconcile, canary, experiment, marts]

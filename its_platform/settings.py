@@ -154,7 +154,13 @@ class CanarySettings(_Group):
     minimum_blocks: int = Field(
         30, ge=1, description="Blocks of one camera and one minute that a canary needs at each step."
     )
-    alpha: float = Field(0.01, gt=0, lt=1, description="Chance that a canary is ever wrongly found to be worse.")
+    alpha: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="Chance that a canary is ever wrongly found to be worse by the truth; the same for its being "
+        "different, over all lights.",
+    )
     margin: float = Field(0.02, ge=0, lt=1, description="How much less F1 than production is not yet worse.")
     disagreement: float = Field(
         0.35, gt=0, lt=1, description="Share of boxes that may differ where production passed its gates."

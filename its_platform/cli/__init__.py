@@ -45,6 +45,7 @@ ENTRIES: dict[str, _Entry] = {
     "model": _Entry("model", None, "Train, evaluate and export detectors.", _STAGES),
     "pipeline": _Entry("pipeline", None, "The stages of dvc.yaml, for `dvc repro`.", _STAGES),
     "release": _Entry("release", None, "Gates, stages and rollback.", _STAGES),
+    "experiment": _Entry("experiment", None, "Two versions compared in live traffic.", _STAGES),
     "serving": _Entry("serving", None, "Triton and the models that it serves.", _STAGES),
     "monitor": _Entry("monitor", None, "Predictions, drift and reports.", _STAGES),
     "retraining": _Entry("retraining", None, "When a new model is trained, and why.", _STAGES),

@@ -93,11 +93,13 @@ def query(
     version: int | None = None,
     columns: Sequence[str] | None = None,
     canary: bool = True,
+    logged_since: datetime | None = None,
 ) -> pd.DataFrame:
     """Logged rows with `since <= at < until`, oldest first; `counts` is a dict in each row.
 
-    canary: False leaves out what a version answered while it was on trial. A table that does not exist yet gives an
-    empty frame with the same columns. Raises `LogUnreadable`.
+    canary: False leaves out what a version answered while it was on trial. logged_since: leaves out what was logged
+    before, whenever it was captured. A table that does not exist yet gives an empty frame with the same columns. Raises
+    `LogUnreadable`.
     """
     import pyarrow.dataset as ds
 
@@ -105,6 +107,8 @@ def query(
     conditions = _conditions(ds, since, until, cameras, purpose, version)
     if not canary:
         conditions.append(ds.field("stage") != "canary")
+    if logged_since is not None:
+        conditions.append(ds.field("logged_at") >= logged_since.astimezone(UTC))
     keep = _all_of(conditions)
     needed = list(dict.fromkeys([*wanted, "at", "camera_id", "row_key"]))
     rows = _table(stores).read(needed, keep).to_pandas()

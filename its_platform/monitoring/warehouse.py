@@ -111,6 +111,7 @@ SOURCES = (
             "counts": "text",
             "objects": "integer",
             "latency_ms": "double precision",
+            "is_cached": "boolean",
         },
         {"captured_at": '"at"', "objects": "n"},
     ),
@@ -228,7 +229,7 @@ def _load_delta(warehouse: Warehouse, source: Source, path: Path, load_number: i
         if table is None or not fresh:
             return Loaded(source.name, 0, is_anew)
         chosen = [fragments[file] for file in fresh]
-        arrived = ds.FileSystemDataset(chosen, table.schema, table.format, table.filesystem)
+        arrived = ds.FileSystemDataset(chosen, _whole(table.schema, source), table.format, table.filesystem)
         rows = arrived.count_rows()
         warehouse.add(source, arrived, load_number)
     except (DeltaError, OSError, pa.ArrowException) as error:
@@ -239,6 +240,31 @@ def _load_delta(warehouse: Warehouse, source: Source, path: Path, load_number: i
     values = ", ".join(f"('{source.name}', '{_quoted(file)}', {load_number})" for file in fresh)
     warehouse.run(f"INSERT INTO {_LOADS} VALUES {values}")
     return Loaded(source.name, rows, is_anew)
+
+
+def _whole(schema: Any, source: Source) -> Any:
+    """The schema of a Delta table with the columns that it is older than; their values are null."""
+    import pyarrow as pa
+
+    kinds = _arrow_kinds()
+    for name, kind in source.columns.items():
+        if name not in source.expressions and name not in schema.names:
+            schema = schema.append(pa.field(name, kinds[kind]))
+    return schema
+
+
+def _arrow_kinds() -> dict[str, Any]:
+    """Arrow's types for those that the columns of a source are given in."""
+    import pyarrow as pa
+
+    return {
+        "bigint": pa.int64(),
+        "integer": pa.int32(),
+        "double precision": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamptz": pa.timestamp("us", tz="UTC"),
+        "text": pa.string(),
+    }
 
 
 def _delta_dataset(path: Path) -> Any:
@@ -264,12 +290,7 @@ def _releases(stores: Stores) -> Any:
         rows = [
             {**{name: getattr(row, name, None) for name in RELEASES.columns}, "released_by": row.by} for row in found
         ]
-    kinds = {
-        "bigint": pa.int64(),
-        "integer": pa.int32(),
-        "timestamptz": pa.timestamp("us", tz="UTC"),
-        "text": pa.string(),
-    }
+    kinds = _arrow_kinds()
     return pa.Table.from_pylist(rows, pa.schema([(name, kinds[kind]) for name, kind in RELEASES.columns.items()]))
 
 

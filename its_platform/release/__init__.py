@@ -9,6 +9,13 @@ from __future__ import annotations
 
 from its_platform.release.asking import StageStatus, pending, promote, rollback, stage, status
 from its_platform.release.card import ModelCard, publish_card, read_model_card, write_card
+from its_platform.release.experiment import (
+    Experiment,
+    experiments,
+    read_experiment,
+    running_experiment,
+    unfinished_experiment,
+)
 from its_platform.release.gates import GateResult, LatencyRounds, failing, is_passed
 from its_platform.release.judging import judge_candidate
 from its_platform.release.outside import Outside, real_outside
@@ -42,6 +49,7 @@ from its_platform.release.verdicts import (
 
 __all__ = [
     "CanaryState",
+    "Experiment",
     "GateResult",
     "Judgement",
     "LatencyRounds",
@@ -54,6 +62,7 @@ __all__ = [
     "VersionDoesNotServe",
     "Waiver",
     "canary_state",
+    "experiments",
     "failing",
     "freeze",
     "freeze_in_force",
@@ -69,6 +78,7 @@ __all__ = [
     "pending",
     "promote",
     "publish_card",
+    "read_experiment",
     "read_model_card",
     "real_outside",
     "reconcile",
@@ -76,12 +86,14 @@ __all__ = [
     "restore",
     "resume_canary",
     "rollback",
+    "running_experiment",
     "served",
     "stage",
     "status",
     "stop_canary",
     "thaw",
     "timeline_markdown",
+    "unfinished_experiment",
     "waive",
     "waived_gates",
     "waivers",

@@ -19,6 +19,8 @@ from its_platform.settings import CanarySettings
 
 Action = Literal["roll_back", "advance", "wait"]
 LEAST_TIMED = 20
+# As the front's `picture.light_of` names them.
+LIGHTS = ("day", "dusk", "night")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Evidence:
     """What has come in since the canary began.
 
     failures: pictures for which the canary failed and production did not, of `pictures`. latency: milliseconds of
-    both in the same place, by place: those that a caller waited for, and those asked after him; production first.
+    both in the same place, by place: those that a caller waited for, and those asked after him; or, where all callers
+    wait for the canary, of both for the same pictures. Production first.
     blocks_now: how many of the blocks came in since the last change of the canary's share.
     """
 
@@ -71,11 +74,7 @@ def judge_canary(
     The order of the blocks is the order in which they came in; each look holds together with all earlier ones.
     """
     numbers: dict[str, float] = {"blocks": len(evidence.blocks), "pictures": evidence.pictures}
-    against = [
-        *_failures(evidence, settings, numbers),
-        *_latency(evidence, latency_ratio, numbers),
-        *_truth(evidence, settings, numbers),
-    ]
+    against = [*unsafe(evidence, settings, latency_ratio, numbers), *_truth(evidence, settings, numbers)]
     differing, labels_wanted = _disagreement(evidence, settings, proven, numbers)
     against += differing
     if against:
@@ -89,6 +88,14 @@ def judge_canary(
         return Verdict("wait", [said], numbers, labels_wanted)
     known = "" if "gain" not in numbers else f", F1 {numbers['gain']:+.3f} against production"
     return Verdict("advance", [f"{evidence.blocks_now} blocks and nothing against it{known}"], numbers, labels_wanted)
+
+
+def unsafe(evidence: Evidence, settings: CanarySettings, latency_ratio: float, numbers: dict[str, float]) -> list[str]:
+    """What ends a canary or an experiment always, whatever else is found: failures and latency.
+
+    The figures go into `numbers`.
+    """
+    return [*_failures(evidence, settings, numbers), *_latency(evidence, latency_ratio, numbers)]
 
 
 def _failures(evidence: Evidence, settings: CanarySettings, numbers: dict[str, float]) -> list[str]:
@@ -127,12 +134,14 @@ def _disagreement(
     evidence: Evidence, settings: CanarySettings, proven: Collection[str], numbers: dict[str, float]
 ) -> tuple[list[str], tuple[str, ...]]:
     against, wanted = [], []
+    # Shared among all lights that there are, and not among those seen so far: one that comes later changes nothing.
+    alpha = settings.alpha / len(LIGHTS)
     for light in sorted({block.light for block in evidence.blocks}):
         # Where there is a truth it decides: being different is not being wrong.
         values = [block.disagreement for block in evidence.blocks if block.light == light and block.gain is None]
         if not values:
             continue
-        low, _ = confidence_sequence(values, settings.alpha)
+        low, _ = confidence_sequence(values, alpha)
         numbers[f"disagreement/{light}"] = statistics.fmean(values)
         if low <= settings.disagreement:
             continue

@@ -69,19 +69,32 @@ def evidence_of(pairs: Sequence[Pair], truth: Truth, step_since: datetime) -> Ev
     blocks: dict[tuple[str, datetime, str], list[Pair]] = defaultdict(list)
     for pair in both:
         blocks[(pair.camera_id, pair.at.replace(second=0, microsecond=0), pair.light)].append(pair)
+    return Evidence(
+        blocks=tuple(_block(key, members, truth) for key, members in blocks.items()),
+        blocks_now=sum(members[0].logged_at >= step_since for members in blocks.values()),
+        pictures=len(pairs),
+        failures=len(answered) - len(both),
+        latency=_latency(both, step_since),
+    )
+
+
+def _latency(both: Sequence[Pair], step_since: datetime) -> tuple[tuple[list[float], list[float]], ...]:
+    """Milliseconds of both versions in the same place; or of the same pictures, where a canary has all the traffic.
+
+    There the canary is always asked first and production after it, while the next request may be under way: production
+    is at a disadvantage, so that a canary that looks too slow beside it is.
+    """
+    now = [pair for pair in both if pair.logged_at >= step_since]
+    if now and all(pair.answered_by == "canary" for pair in now):
+        timed = [(a, b) for a, b in ((pair.production.ms, pair.canary.ms) for pair in now) if a and b]
+        return (([a for a, _ in timed], [b for _, b in timed]),)
     places: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for pair in both:
         for place, side in enumerate((pair.production, pair.canary)):
             was_waited_for = pair.answered_by == ("production", "canary")[place]
             if side.ms is not None:
                 places["waited for" if was_waited_for else "asked after"][place].append(side.ms)
-    return Evidence(
-        blocks=tuple(_block(key, members, truth) for key, members in blocks.items()),
-        blocks_now=sum(members[0].logged_at >= step_since for members in blocks.values()),
-        pictures=len(pairs),
-        failures=len(answered) - len(both),
-        latency=tuple(places.values()),
-    )
+    return tuple(places.values())
 
 
 def truth_of(stores: Stores, pairs: Sequence[Pair]) -> Truth:

@@ -13,12 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 GRID = 401
+# That of two values as far apart as they can be.
+PRIOR_VARIANCE = 0.25
 # No bet may stake more than this share of the capital; the rest of the formula keeps it positive.
 MOST_STAKED = 0.9
 
 
-def confidence_sequence(values: Sequence[float], alpha: float = 0.05) -> tuple[float, float]:
+def confidence_sequence(
+    values: Sequence[float], alpha: float = 0.05, variance: float = PRIOR_VARIANCE, grid: int = GRID
+) -> tuple[float, float]:
     """An interval for the mean of values in [0, 1], in the order in which they came, at this look and all before.
+
+    variance: what is expected of the values before any came. A wrong guess makes the interval wider and never wrong.
+    grid: how many means are looked at, which bounds how finely the ends are known.
 
     The hedged capital process of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting"
     (2024): for each mean on a grid one bets that the values lie above it and that they lie below; a mean at which the
@@ -30,10 +37,10 @@ def confidence_sequence(values: Sequence[float], alpha: float = 0.05) -> tuple[f
     seen = np.asarray(values, np.float64)
     if seen.size and (not np.isfinite(seen).all() or seen.min() < 0 or seen.max() > 1):
         raise ValueError("the values must lie between 0 and 1")
-    means = np.linspace(0, 1, GRID)
-    above, below = np.zeros(GRID), np.zeros(GRID)
-    is_left = np.ones(GRID, bool)
-    bets = _bets(seen, alpha)
+    means = np.linspace(0, 1, grid)
+    above, below = np.zeros(grid), np.zeros(grid)
+    is_left = np.ones(grid, bool)
+    bets = _bets(seen, alpha, variance)
     # Zero and one are given up only by the values, never by rounding.
     with np.errstate(divide="ignore"):
         most_above, most_below = MOST_STAKED / means, MOST_STAKED / (1 - means)
@@ -48,10 +55,15 @@ def confidence_sequence(values: Sequence[float], alpha: float = 0.05) -> tuple[f
     return float(kept.min()), float(kept.max())
 
 
-def _bets(values: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.float64]:
+def bets_of_variance(before: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.float64]:
+    """How much to stake on each value, given the variance that was expected before it; see `confidence_sequence`."""
+    count = np.arange(1, len(before) + 1)
+    return np.sqrt(2 * math.log(2 / alpha) / (before * count * np.log1p(count)))
+
+
+def _bets(values: npt.NDArray[np.float64], alpha: float, prior: float) -> npt.NDArray[np.float64]:
     """How much to stake on each value, of what the ones before it tell alone (their predictable variance)."""
     count = np.arange(1, len(values) + 1)
     mean = (0.5 + np.cumsum(values)) / (count + 1)
-    variance = (0.25 + np.cumsum((values - mean) ** 2)) / (count + 1)
-    before = np.concatenate([[0.25], variance[:-1]])
-    return np.sqrt(2 * math.log(2 / alpha) / (before * count * np.log1p(count)))
+    variance = (prior + np.cumsum((values - mean) ** 2)) / (count + 1)
+    return bets_of_variance(np.concatenate([[prior], variance])[: len(values)], alpha)

@@ -8,13 +8,16 @@ deleted alias change nothing. How a version is measured does not belong here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from its_platform.errors import ItsError, NotFound, PermanentError, TransientError
 from its_platform.notifications import Event, tell
 from its_platform.release import truth, verdicts
+from its_platform.release.experiment import experiment_at, running_experiment, settle_experiment
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import bring_up, routes_with, take_down, wait_for_version
 from its_platform.release.stages import SERVED, TAG
@@ -49,6 +52,7 @@ def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_n
             if change.kind == "rolled_back":
                 facts = {"version": change.version, "previous": change.previous, "stage": change.stage}
                 tell(held.stores, Event("rollback", f"Version {change.version} is back: {change.reason}", facts))
+    changes += settle_experiment(held, outside, by)
     changes += _end_spent_canary(held, outside)
     # A registry that went away after all was done leaves files and tags behind, which the next reconcile mends.
     with suppress(TransientError):
@@ -79,7 +83,7 @@ def route_at(stage: str, version: ModelVersion, percent: float, settings: Canary
 def _end_spent_canary(held: Lease, outside: Outside) -> list[ReleaseChange]:
     """A canary that is in production, or was rejected, is one no more, whoever did that."""
     canary, production = truth.served(held.stores, "canary"), truth.served(held.stores, "production")
-    if canary is None:
+    if canary is None or experiment_at(canary) is not None:
         return []
     if production is not None and canary.version == production.version:
         return [end_canary(held, outside, "it is in production")]
@@ -119,6 +123,8 @@ def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
         return Intention(stage, current, wished=0, refusal=error.message)
     if wish is None:
         return Intention(stage, current)
+    if stage == "canary" and current is not None and (number := experiment_at(current)) is not None:
+        return Intention(stage, current, wish.version, refusal=_is_running(number))
     is_served = current is not None and wish.version == current.version
     if stage == "canary" and current is None:
         production = truth.served(stores, "production")
@@ -168,9 +174,29 @@ def _settle(held: Lease, outside: Outside, stage: str, by: str, why: str, only_n
 def _move(
     held: Lease, outside: Outside, plan: Intention, version: ModelVersion, kind: ChangeKind, by: str, why: str
 ) -> ReleaseChange:
+    canary = held.stores.settings.canary
+    first_step = canary.steps[0] if canary.steps else 0.0
+    route = route_at(plan.stage, version, first_step, canary)
+    return move(held, outside, plan, version, route, kind, by, why)
+
+
+def move(
+    held: Lease,
+    outside: Outside,
+    plan: Intention,
+    version: ModelVersion,
+    route: Route,
+    kind: ChangeKind,
+    by: str,
+    why: str,
+    evidence: Mapping[str, Any] = MappingProxyType({}),
+) -> ReleaseChange:
+    """Have a version answer by a route at the stage of a plan, and write it down; or leave all as it was (`failed`).
+
+    evidence: what the row is to hold besides the route. Raises what is no fault of the version.
+    """
     stores, settings, stage = held.stores, held.stores.settings, plan.stage
-    first_step = settings.canary.steps[0] if settings.canary.steps else 0.0
-    route, routes = route_at(stage, version, first_step, settings.canary), true_routes(stores)
+    routes = true_routes(stores)
     in_use = version.version in {kept.version for kept in routes.values()}
     previous = plan.current.version if plan.current is not None else None
     try:
@@ -198,7 +224,12 @@ def _move(
         endpoint=settings.triton_grpc,
         by=by,
         why=why,
-        evidence={"route": route_as_json(route), "run_id": version.run_id, "dataset": version.dataset_version},
+        evidence={
+            "route": route_as_json(route),
+            "run_id": version.run_id,
+            "dataset": version.dataset_version,
+            **evidence,
+        },
     )
     if version.tags.get(verdicts.REFUSED_TAG):
         # What it was once refused for no longer holds; the event stays on record.
@@ -235,9 +266,15 @@ def objection_at(stores: Stores, version: ModelVersion, stage: str) -> str | Non
     current = truth.served(stores, "production")
     if stage == "canary" and current is None:
         return "nothing is in production that it could be compared with"
+    if stage == "canary" and (running := running_experiment(stores)) is not None:
+        return _is_running(running.id)
     return verdicts.objection(
         stores,
         version,
         served=current.version if current is not None else None,
         was_served=version.version in truth.former_versions(stores, "production"),
     )
+
+
+def _is_running(number: int) -> str:
+    return f"experiment {number} is running; `its experiment stop` ends it"

@@ -18,6 +18,8 @@ from its_platform.release import truth, verdicts
 from its_platform.release.asking import promote
 from its_platform.release.canary import Verdict, judge_canary
 from its_platform.release.comparing import gather_evidence
+from its_platform.release.experiment import experiment_at
+from its_platform.release.experimenting import stop_for_freeze
 from its_platform.release.gates import GOLDEN
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.reconciling import end_canary, reconcile_held, tag_stages
@@ -67,10 +69,10 @@ def release(
 
 
 def canary_state(stores: Stores) -> CanaryState | None:
-    """The canary that answers live traffic now, None where there is none."""
+    """The canary that answers live traffic now, None where there is none; an experiment's challenger is none."""
     rows = truth.served_everywhere(stores)
     row, production = rows.get("canary"), rows.get("production")
-    if row is None or production is None:
+    if row is None or production is None or experiment_at(row) is not None:
         return None
     held = verdicts.latest_of(stores, (verdicts.HELD, verdicts.RESUMED))
     is_held = held is not None and held.action == verdicts.HELD and held.numbers["version"] == row.version
@@ -139,11 +141,12 @@ def stop_canary(
         return _take_back(held, outside, state, by, why)
 
 
-def freeze(stores: Stores, by: str, why: str) -> None:
-    """Keep what live traffic meets as it is until a thaw; a rollback is always possible."""
+def freeze(stores: Stores, by: str, why: str, outside: Outside | None = None) -> None:
+    """Keep what live traffic meets as it is until a thaw; a rollback is always possible. An experiment ends."""
     if not why.strip():
         raise BadInput("A freeze needs a reason.", "Give --why.")
     verdicts.record_event(stores, verdicts.FROZEN, "production", 0, why, {"by": by})
+    stop_for_freeze(stores, by, why, outside)
 
 
 def thaw(stores: Stores, by: str, why: str) -> None:

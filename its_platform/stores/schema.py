@@ -90,6 +90,31 @@ class ReleaseRow(Base):
     evidence: Mapped[dict[str, Any]] = mapped_column(server_default=_EMPTY_OBJECT)
 
 
+class ExperimentRow(Base):
+    """Two versions compared in live traffic: what was asked, how it was planned, and what came out."""
+
+    __tablename__ = "experiments"
+    __table_args__ = (
+        # Two at a time would share the traffic that each of them was planned for.
+        Index("uq_experiments_open", "model_name", unique=True, postgresql_where=text("until IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    model_name: Mapped[str]
+    control: Mapped[int]
+    challenger: Mapped[int]
+    hypothesis: Mapped[str]
+    plan: Mapped[dict[str, Any]] = mapped_column(server_default=_EMPTY_OBJECT)
+    by: Mapped[str]
+    since: Mapped[datetime] = mapped_column(server_default=_NOW)
+    until: Mapped[datetime | None]
+    decision: Mapped[str | None]
+    why_ended: Mapped[str | None]
+    ended_by: Mapped[str | None]
+    looks: Mapped[list[Any]] = mapped_column(server_default=_EMPTY_LIST)
+    result: Mapped[dict[str, Any] | None]
+
+
 class GateResultRow(Base):
     """One gate's figure and verdict on a version."""
 

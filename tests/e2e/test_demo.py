@@ -21,6 +21,8 @@ STEPS = [
     "nightfall",
     "live night",
     "retraining",
+    "canary night",
+    "release",
     "live night again",
     "scores",
     "report",

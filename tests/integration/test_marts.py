@@ -74,10 +74,10 @@ def test_the_marts_hold_what_the_platform_wrote_and_late_rows_reach_their_hour(s
     empty = FrameLabels(dark, (), CLASSES, review="reviewed")
     assert add_labels(stores, [reviewed, guessed, empty]).added == 3
     with lease(stores) as held:
-        for version in (2, 3):
+        for stage, version in (("production", 2), ("production", 3), ("canary", 2)):
             record_release(
                 held,
-                stage="production",
+                stage=stage,
                 version=version,
                 model="detector",
                 digest="d" * 64,
@@ -107,6 +107,7 @@ def test_the_marts_hold_what_the_platform_wrote_and_late_rows_reach_their_hour(s
     ]
     assert rows(stores, "marts.model_versions_in_use", "version, is_in_use, predictions, cameras") == [
         (2, False, 0, 0),
+        (2, True, 0, 0),
         (3, True, 2, 1),
     ]
     eight, nine = datetime(2026, 5, 1, 8), datetime(2026, 5, 1, 9)  # noqa: DTZ001
@@ -121,7 +122,7 @@ def test_the_marts_hold_what_the_platform_wrote_and_late_rows_reach_their_hour(s
     log_predictions(stores, "late", [AT - timedelta(seconds=1)], cars=5)
     again = build_marts(stores)
     assert again.failed == []
-    assert {one.source: one.rows for one in again.loaded} == {"frames": 0, "labels": 0, "predictions": 1, "releases": 2}
+    assert {one.source: one.rows for one in again.loaded} == {"frames": 0, "labels": 0, "predictions": 1, "releases": 3}
     assert rows(stores, *hours) == [
         (eight, "bus", 2, 0),
         (eight, "car", 2, 7),

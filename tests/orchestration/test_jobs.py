@@ -18,7 +18,9 @@ import pytest
 
 from its_platform.definitions import build_defs
 from its_platform.errors import BadInput, PermanentError, ServerUnavailable
+from its_platform.experiments import Effect, ExperimentLook, Finding
 from its_platform.frames.expectations import CheckResult
+from its_platform.release import Experiment
 from its_platform.resources import StoresResource, told_to_dagster
 from its_platform.settings import Settings, load_settings
 from sensors.canary import canary_sensor
@@ -365,6 +367,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setattr("its_platform.retraining.record_decision", lambda _, one: state.recorded.append(one.action))
     monkeypatch.setattr("its_platform.release.served", lambda *_: state.release)
     monkeypatch.setattr("its_platform.release.canary_state", lambda _: state.canary)
+    monkeypatch.setattr("its_platform.release.running_experiment", lambda _: None)
     registry = SimpleNamespace(get=lambda name, version: model)
     monkeypatch.setattr("its_platform.stores.registry.Registry", lambda _: registry)
     state.incoming = False
@@ -429,7 +432,56 @@ def test_a_canary_is_looked_at_when_pairs_came_in_or_its_share_changed(look, set
     (settings.pairs_spool / "pairs-a.jsonl").write_text("{}\n{}\n")
     assert requested(look(canary_sensor, first.cursor)).tags["its/canary"].endswith("2 new pairs")
     monkeypatch.setattr("its_platform.release.canary_state", lambda _: None)
-    assert said(look(canary_sensor, first.cursor)) == "There is no canary."
+    monkeypatch.setattr("its_platform.release.running_experiment", lambda _: None)
+    monkeypatch.setattr("its_platform.release.unfinished_experiment", lambda _: None)
+    assert said(look(canary_sensor, first.cursor)) == "There is no canary and no experiment."
+
+
+def test_an_experiment_is_looked_at_every_minute_until_its_result_is_there(look, monkeypatch):
+    state = SimpleNamespace(running=SimpleNamespace(id=3), unfinished=None)
+    monkeypatch.setattr("its_platform.release.canary_state", lambda _: None)
+    monkeypatch.setattr("its_platform.release.running_experiment", lambda _: state.running)
+    monkeypatch.setattr("its_platform.release.unfinished_experiment", lambda _: state.unfinished)
+    first = look(canary_sensor)
+    assert (requested(first).job_name, requested(first).tags["its/experiment"]) == ("experiment", "3")
+    assert said(look(canary_sensor, first.cursor)).startswith("Experiment 3 was looked at")
+    assert first.cursor is not None
+    long_ago = first.cursor.rsplit(" ", 1)[0] + " 0"
+    assert requested(look(canary_sensor, long_ago)).job_name == "experiment"
+    state.running, state.unfinished = None, SimpleNamespace(id=4)
+    assert requested(look(canary_sensor, first.cursor)).tags["its/experiment"] == "4", "another one does not wait"
+    state.unfinished = None
+    assert said(look(canary_sensor, first.cursor)) == "There is no canary and no experiment."
+
+
+def test_a_look_at_an_experiment_is_on_the_page_of_its_run(defs, instance, monkeypatch):
+    plan = {"measure": "boxes", "effect": 1.0, "deviation": 1.0, "baseline": 5.0, "percent": 50.0}
+    plan |= {"alpha": 0.05, "power": 0.8, "blocks": 72}
+    since = datetime(2026, 5, 1, 20, tzinfo=UTC)
+    shown = Experiment(3, 1, 2, "it sees more", plan, "ada", since, None, None, None, None, [], None)
+    effect = Effect(10, 0.4, -1.0, 1.8)
+    finding = Finding(None, ("not enough evidence",), effect, 72, {"day": effect}, (5, 5.0), (5, 5.4), {"failures": 0})
+    looks = iter([ExperimentLook(shown, finding), None])
+    monkeypatch.setattr("its_platform.experiments.look_at_experiment", lambda *_, **__: next(looks))
+    job = defs.resolve_job_def("experiment")
+    (said_of_it,) = metadata_of(job.execute_in_process(instance=instance))
+    assert (said_of_it["experiment"].value, said_of_it["blocks"].value) == (3, "10 of 72")
+    assert "| day | 10 |" in said_of_it["found"].value
+    assert said_of_it["sequence"].value.startswith("![effect")
+    (none,) = metadata_of(job.execute_in_process(instance=instance))
+    assert none["decision"].value == "no experiment is running"
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> list[Any]:
+    outputs = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
+    return [event.event_specific_data.metadata for event in outputs]
+
+
+def test_no_training_starts_while_an_experiment_goes_on(look, decided, monkeypatch):
+    monkeypatch.setattr("its_platform.release.running_experiment", lambda _: SimpleNamespace(id=3))
+    decided.decision.action = "retrain"
+    assert said(look(drift_sensor)) == "Experiment 3 is running; a training waits for it."
+    assert decided.recorded == []
 
 
 def stage_state(wished: int, served: int | None, in_the_way: str | None) -> SimpleNamespace:

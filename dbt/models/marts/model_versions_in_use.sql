@@ -20,7 +20,8 @@ answered as (
         count(*) as predictions,
         count(distinct camera_id) as cameras,
         max(captured_at) as last_captured_at,
-        avg(latency_ms) as mean_latency_ms
+        -- An answer from the cache says nothing of how long the version takes.
+        avg(case when not is_cached then latency_ms end) as mean_latency_ms
     from {{ ref("stg_predictions") }}
     group by stage, version
 )

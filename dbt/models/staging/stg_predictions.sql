@@ -12,6 +12,8 @@ select
     counts,
     objects,
     latency_ms,
+    -- Rows from before there was a cache do not say.
+    coalesce(is_cached, false) as is_cached,
     load_number
 from {{ source("platform", "predictions") }}
 where purpose = 'live'

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from datetime import timedelta
 
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from its_platform.frames.index import FrameIndex
+from its_platform.monitoring import predictions
 from its_platform.monitoring.warehouse import (
     SourceUnreadable,
     WarehouseBusy,
@@ -66,6 +69,21 @@ def test_numbers_of_loads_never_go_back_when_a_table_is_moved_away(stores: Store
     add_frames(stores, "north", [0])
     load_sources(stores)
     assert frame_rows(stores) == [("north", 3)]
+
+
+def test_a_log_from_before_there_was_a_cache_says_nothing_of_it(warehoused: Stores) -> None:
+    at = START.isoformat()
+    entry = {"at": at, "camera_id": "north", "model": "m", "version": 1, "purpose": "live", "counts": {}}
+    warehoused.settings.spool.mkdir(parents=True)
+    (warehoused.settings.spool / "a.jsonl").write_text(json.dumps(entry) + "\n")
+    predictions.collect(warehoused)
+    table = DeltaTable(str(predictions.table_path(warehoused)))
+    former = table.to_pyarrow_table().drop_columns(["is_cached"])
+    shutil.rmtree(predictions.table_path(warehoused))
+    write_deltalake(str(predictions.table_path(warehoused)), former, partition_by=["day"])
+    load_sources(warehoused)
+    with open_warehouse(warehoused.settings) as warehouse:
+        assert list(warehouse.run("SELECT camera_id, is_cached FROM sources.predictions")) == [("north", None)]
 
 
 def test_times_words_and_missing_values_arrive_as_they_were(warehoused: Stores) -> None:

@@ -72,6 +72,22 @@ def test_disagreement_counts_where_production_is_proven_and_asks_for_labels_else
     assert (verdict.action, verdict.labels_wanted) == ("advance", ("night",))
 
 
+def test_the_lights_share_the_chance_of_a_wrong_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def sequence(values: list[float], alpha: float) -> tuple[float, float]:
+        asked.append((len(values), alpha))
+        return 0.0, 1.0
+
+    monkeypatch.setattr("its_platform.release.canary.confidence_sequence", sequence)
+    by_light = [*blocks(10), *blocks(11, light="dusk"), *blocks(12, light="night"), *blocks(13, gain=0.1)]
+    judged(evidence(*by_light))
+    assert asked == [(13, SETTINGS.alpha), *((count, pytest.approx(SETTINGS.alpha / 3)) for count in (10, 11, 12))]
+    asked.clear()
+    judged(evidence(*blocks(10)))
+    assert asked == [(10, pytest.approx(SETTINGS.alpha / 3))], "a light that comes later changes nothing"
+
+
 def test_where_there_is_a_truth_being_different_is_not_being_wrong() -> None:
     better = blocks(15, disagreement=0.9, gain=0.3)
     assert judged(evidence(*better))[0] == "advance"
@@ -132,3 +148,14 @@ def test_latency_is_compared_in_the_same_place() -> None:
     assert sorted(found.latency) == [([10.0], [12.0]), ([10.0], [12.0])]
     (waited_for,) = evidence_of(pairs[:1], {}, NOON).latency[:1]
     assert waited_for == ([10.0], [])
+
+
+def test_a_canary_that_has_all_of_the_traffic_is_timed_on_the_same_pictures() -> None:
+    before = [a_pair(second) for second in range(30)]
+    slow = Side(2, (CAR,), 30.0, None)
+    now = [a_pair(60 + second, answered_by="canary", canary=slow) for second in range(30)]
+    found = evidence_of(before + now, {}, NOON + timedelta(seconds=60))
+    assert found.latency == (([10.0] * 30, [30.0] * 30),)
+    action, reason = judged(found)
+    assert action == "roll_back"
+    assert "3.00 times as long" in reason

@@ -43,6 +43,24 @@ class TestRoutes:
         routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
         assert routes.choose().thresholds == (0.6, 0.25)
 
+    def test_the_platform_knows_for_which_version_a_block_is_drawn(self, front: Front, tmp_path: Path) -> None:
+        from its_platform.experiments.blocks import NO_CAMERA, is_challengers
+
+        assert front("prediction_log").NO_CAMERA == NO_CAMERA
+        write_routes(tmp_path / "routes.json", production=1, canary=2)
+        content = json.loads((tmp_path / "routes.json").read_text())
+        content["stages"]["canary"]["percent"] = 30
+        (tmp_path / "routes.json").write_text(json.dumps(content))
+        routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
+        minutes = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=n) for n in range(1000)]
+        drawn = [is_challengers(2, 30, "north", minute) for minute in minutes]
+        answering = [routes.choose(block=f"north/{minute.isoformat()[:16]}").version for minute in minutes]
+        assert answering == [2 if is_of else 1 for is_of in drawn]
+        assert 250 < sum(drawn) < 350
+        assert drawn == [is_challengers(2, 30, "north", minute.replace(second=42)) for minute in minutes]
+        elsewhere = [is_challengers(2, 30, "south", minute) for minute in minutes]
+        assert 450 < sum(a == b for a, b in zip(drawn, elsewhere, strict=True)) < 700, "cameras do not go together"
+
     def test_a_changed_file_is_followed(self, front: Front, tmp_path: Path) -> None:
         write_routes(tmp_path / "routes.json", production=1)
         routes = front("routing").Routes(tmp_path / "routes.json", 0.25)
