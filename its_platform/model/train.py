@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from its_platform.model.embedder import export_embedder
-from its_platform.model.export import ParityResult, digest_of
+from its_platform.model.export import ParityResult
+from its_platform.model.exported import read_detector
 from its_platform.model.origin import DAGSTER_TAG, code_commit
-from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weights, evaluation_of
+from its_platform.model.registered import EVALUATION, ONNX, base_weights, evaluation_of
 from its_platform.model.scoring import Evaluation
 from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters
 from its_platform.model.trainer import EpochFigures, TrainedDetector
@@ -191,7 +192,7 @@ def _register(
     facts = VersionFacts(
         dataset_version=wanted.name,
         family=parameters["family"],
-        image_size=parameters["image_size"],
+        image_size=read_detector(made.folder / ONNX).image_size,
         classes=list(made.trained.classes),
         thresholds=made.evaluation.thresholds,
         tags={
@@ -199,7 +200,6 @@ def _register(
             "parity": f"{made.parity.share:.6f}",
             "iou": str(parameters["export_iou"]),
             "dataset_digest": wanted.digest,
-            "weights_digest": digest_of(made.folder / WEIGHTS),
             "base_weights_digest": parameters["base_weights_digest"],
             "code_commit": commit,
             "data_commit": wanted.commit or "unknown",

@@ -138,7 +138,7 @@ def _model(records: Records, model: ModelVersion) -> Node:
         "name": f"{model.name}/{model.version}",
         "digest": model.digest,
         "onnx_digest": model.onnx_digest,
-        "weights_digest": model.tags.get("weights_digest"),
+        "weights_digest": model.weights_digest or None,
         "gates": "not judged",
     }
     mood: Mood = ""
