@@ -58,7 +58,7 @@ FULL = Scale(
         "training": {"epochs": 2, "image_size": 320, "batch": 16},
         # Measuring every format would take minutes of the demo's ten.
         "serving": {"format": "onnx"},
-        "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.5}},
+        "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.7}},
         "drift": {"window_s": 240.0, "minimum_rows": 120, "windows": 2, "windows_drifted": 2},
         "retraining": {
             "cool_down_s": 30.0,

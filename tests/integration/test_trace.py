@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,9 @@ def go_round(stores: Stores, home: Path) -> World:
     assert record_run(stores, "retrain-v1", RUN)
     assert not record_decision(stores, decision), "the run of a decision makes it no new one"
     build_dataset(stores, DatasetRequest(footage.CLASSES, previous="v1", window=window), dagster_run=RUN)
-    second = train(stores, home, "v2", {"dagster_run_id": RUN, "base_weights_digest": "weights of v1"})
+    second = train(
+        stores, home, "v2", {"dagster_run_id": RUN, "base_weights_digest": sha256(b"weights of v1").hexdigest()}
+    )
     record_use(stores, 2, 2, "gate")
     release(stores, 2)
     return World(stores, golden["frame_hash"], night[-1], untouched, (first, second))
@@ -102,9 +105,10 @@ def train(stores: Stores, home: Path, dataset: str, tags: dict[str, str]) -> str
     folder = home / "files" / dataset
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(dataset.encode())
+    (folder / "model.pt").write_bytes(f"weights of {dataset}".encode())
     client = stores.registry.client()
     run = client.create_run(stores.registry.experiment(), tags={"dataset_version": dataset, **tags}).info.run_id
-    facts = VersionFacts(dataset, "yolo", 64, ["car"], {}, {"weights_digest": f"weights of {dataset}"})
+    facts = VersionFacts(dataset, "yolo", 64, ["car"])
     version = stores.registry.create_version(run, folder, facts).version
     client.set_terminated(run)
     verdicts.record_judgement(stores, version, "test", None, [PASSED])

@@ -124,7 +124,7 @@ def _slice_regression(drop: Drop, settings: GateSettings) -> GateResult:
     figures = f"mAP50 {drop.after:.3f}, the served model {drop.before:.3f}"
     if drop.low is None or drop.high is None:
         return result("not_judged", f"{figures}; all boxes lie in one block, so that chance cannot be told from loss")
-    worse = f"{figures}: worse by {drop.low:+.3f} to {drop.high:+.3f} over resampled blocks ({drop.blocks})"
+    worse = f"{figures}: a drop of {drop.low:+.3f} to {drop.high:+.3f} over resampled blocks ({drop.blocks})"
     # Rounding is no loss.
     if drop.low > tolerance + 1e-9:
         return result("failed", f"{worse}, surely more than {tolerance:.3f}")

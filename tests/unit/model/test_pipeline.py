@@ -109,13 +109,14 @@ def test_a_slice_without_true_boxes_has_no_figures() -> None:
     assert metrics_of(empty, "light=night") == {"boxes": 0}
 
 
-def registered(base_digest: str, **tags: str) -> SimpleNamespace:
-    """Stores that know version 3, begun with weights of this digest, and version 2 with `tags`."""
+def registered(base_digest: str, weights_digest: str = "") -> SimpleNamespace:
+    """Stores that know version 3, begun with weights of this digest, and version 2 with weights of another."""
     told = {"dataset": "v2", "dataset_digest": "ab" * 32, "family": "yolo", "base_weights_digest": base_digest}
     told |= {"epochs": "3", "image_size": "160", "batch": "8", "freeze_layers": "0", "seed": "5"}
     told |= {"learning_rate": "0.0005", "export_iou": "0.7"}
     run = SimpleNamespace(data=SimpleNamespace(params=told, tags={"device": "cpu"}))
-    versions = {n: SimpleNamespace(version=n, run_id="r", tags=tags if n == 2 else {}) for n in (2, 3)}
+    weights = {2: weights_digest, 3: ""}
+    versions = {n: SimpleNamespace(version=n, run_id="r", tags={}, weights_digest=weights[n]) for n in weights}
     registry = SimpleNamespace(
         get=lambda _, n: versions[n],
         client=lambda: SimpleNamespace(get_run=lambda _: run),
