@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from its_platform.release.confidence import confidence_sequence
+from its_platform.release.confidence_sequence import confidence_sequence
 from its_platform.settings import CanarySettings
 
 Action = Literal["roll_back", "advance", "wait"]

@@ -49,7 +49,7 @@ def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_n
             if change.kind == "rolled_back":
                 facts = {"version": change.version, "previous": change.previous, "stage": change.stage}
                 tell(held.stores, Event("rollback", f"Version {change.version} is back: {change.reason}", facts))
-    changes += _end_arrived_canary(held, outside)
+    changes += _end_spent_canary(held, outside)
     # A registry that went away after all was done leaves files and tags behind, which the next reconcile mends.
     with suppress(TransientError):
         retire(held, outside)
@@ -76,12 +76,15 @@ def route_at(stage: str, version: ModelVersion, percent: float, settings: Canary
     return replace(route, percent=percent, pairs_percent=settings.pairs_percent) if stage == "canary" else route
 
 
-def _end_arrived_canary(held: Lease, outside: Outside) -> list[ReleaseChange]:
-    """A canary that is in production is one no more, whoever promoted it."""
+def _end_spent_canary(held: Lease, outside: Outside) -> list[ReleaseChange]:
+    """A canary that is in production, or was rejected, is one no more, whoever did that."""
     canary, production = truth.served(held.stores, "canary"), truth.served(held.stores, "production")
-    if canary is None or production is None or canary.version != production.version:
+    if canary is None:
         return []
-    return [end_canary(held, outside, "it is in production")]
+    if production is not None and canary.version == production.version:
+        return [end_canary(held, outside, "it is in production")]
+    mark = _rejection(held.stores, outside, canary)
+    return [end_canary(held, outside, f"it was rejected ({mark})")] if mark is not None else []
 
 
 def end_canary(held: Lease, outside: Outside, reason: str) -> ReleaseChange:
@@ -122,6 +125,8 @@ def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
         if production is not None and production.version == wish.version:
             return Intention(stage, current)
     mark = _rejection(stores, outside, current) if stage == "production" and current is not None else None
+    if stage == "canary" and is_served and current is not None and (rejection := _rejection(stores, outside, current)):
+        return Intention(stage, current, wish.version, refusal=f"it was rejected ({rejection})")
     if is_served and mark is None:
         return Intention(stage, current, wish.version)
     target = wish

@@ -684,6 +684,23 @@ def test_the_status_says_what_stands_between_wish_and_truth(platform: Platform) 
     assert "accuracy_floor" in production.in_the_way
 
 
+def test_a_canary_that_is_rejected_by_hand_ends_with_the_next_reconcile(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    second = platform.train_good()
+    platform.promote(second, "canary")
+    platform.assert_served(second, "canary")
+    assert pending(platform.stores, platform.outside) == []
+    platform.registry.set_tag(MODEL_NAME, second, verdicts.REJECTED, "ada: it sees ghosts")
+    assert pending(platform.stores, platform.outside) != []
+    platform.reconcile()
+    assert platform.served("canary") is None
+    assert platform.served() == 1
+    assert "canary" not in platform.registry.aliases_set
+    assert "canary" not in (platform.triton.routed() or {})
+    assert platform.registry.versions[second].tags["stage"] == "retired"
+    assert platform.reconcile() == []
+
+
 def test_a_wish_that_failed_too_often_is_no_longer_pending(platform: Platform) -> None:
     platform.promote(platform.train_good())
     bad = platform.train()

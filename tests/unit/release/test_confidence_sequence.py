@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from its_platform.release.confidence import confidence_sequence
+from its_platform.release.confidence_sequence import confidence_sequence
 
 
 def test_without_values_nothing_is_known() -> None:
