@@ -3,7 +3,7 @@
 Enters: a trained version, and a format. Leaves: a version of its own with the format's files, its scores on the same
 held-out frames and what an image costs it; and what was found, in the tag `formats` of the trained version. A format is
 a version so that gates, canary and rollback treat it as any other. How a file of a format is made is in `export`,
-`int8`, `openvino_ir` and `tensorrt_plan`.
+`int8`, `openvino_ir` and `tensorrt_plan`, which of them is chosen in `format_choice`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from its_platform.errors import BadInput
 from its_platform.hardware import hardware_name
 from its_platform.model.evaluate import evaluate_onnx
 from its_platform.model.exported import Pictures, open_detector
+from its_platform.model.format_choice import FormatFigures, accuracy_loss, fastest, objection_to
 from its_platform.model.int8 import CALIBRATION_FRAMES, export_int8
 from its_platform.model.openvino_ir import export_openvino
 from its_platform.model.origin import DAGSTER_TAG, EXPORTED_FROM, code_commit
@@ -41,7 +42,6 @@ from its_platform.model.scoring import ANY_CLASS, Evaluation
 from its_platform.model.steps import fitted_pictures, parity_pictures, write_json
 from its_platform.model.tensorrt_plan import check_tensorrt, export_tensorrt, missing_for_tensorrt
 from its_platform.model.trainer import trainer_of
-from its_platform.settings import GateSettings
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, VersionFacts
 from its_platform.telemetry import Progress, no_progress
 
@@ -50,28 +50,9 @@ if TYPE_CHECKING:
 
 FORMATS_TAG = "formats"
 ACCURACY_LOSS = "accuracy_loss"
-WORTH_IT = 0.95  # another format than ONNX is one more thing to run: it is chosen when it saves a twentieth
 COST_ROUNDS, COST_PICTURES = 3, 8
 # What a version keeps of the one that it is another format of; its training's key stays with the trained one.
 _KEPT_TAGS = ("iou", "dataset_digest", "base_weights_digest", "data_commit")
-
-
-@dataclass(frozen=True)
-class FormatFigures:
-    """What was measured of a format on this machine.
-
-    version: the registered one, None where it was only measured. map50, any_class_ap50: on the judged frames of the
-    version's own dataset. parity: share of the detector's own boxes. cpu_ms: of one image, on one thread.
-    objection: why it may not be served, empty where it may.
-    """
-
-    format: str
-    version: int | None
-    map50: float
-    any_class_ap50: float
-    parity: float
-    cpu_ms: float
-    objection: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,35 +111,6 @@ def candidates() -> tuple[str, ...]:
     return ("onnx", "tensorrt") if not missing_for_tensorrt() else ("onnx", "onnx-int8", "openvino")
 
 
-def objection_to(found: FormatFigures, onnx: FormatFigures, gates: GateSettings) -> str:
-    """Why a format may not stand for its weights, in words; empty where it may."""
-    if FORMATS[found.format].is_exact:
-        if found.parity < gates.parity_floor:
-            return f"it finds {found.parity:.1%} of the detector's own boxes, {gates.parity_floor:.1%} are needed"
-        return ""
-    loss = accuracy_loss(found, onnx)
-    if loss > gates.format_tolerance:
-        return f"it loses {loss:.3f} of AP50, {gates.format_tolerance:g} is allowed"
-    return ""
-
-
-def accuracy_loss(found: FormatFigures, onnx: FormatFigures) -> float:
-    """What a format loses against FP32 ONNX: of mAP50 or of AP50 of any class, whichever lost more. Never below 0."""
-    return max(onnx.map50 - found.map50, onnx.any_class_ap50 - found.any_class_ap50, 0.0)
-
-
-def fastest(figures: Sequence[FormatFigures]) -> tuple[FormatFigures, str]:
-    """The figures of the format to serve, ONNX among them, and the reason in words."""
-    onnx = next(one for one in figures if one.format == "onnx")
-    best = min((one for one in figures if not one.objection), key=lambda one: one.cpu_ms, default=onnx)
-    said = [f"{one.format} is left out: {one.objection}" for one in figures if one.objection]
-    reason = "is the fastest here of those that are as good"
-    if best.cpu_ms > WORTH_IT * onnx.cpu_ms:
-        best, reason = onnx, f"stays: no other that is as good saves {1 - WORTH_IT:.0%}"
-    told = ", ".join(f"{one.format} {one.cpu_ms:.1f}" for one in figures)
-    return best, "; ".join([f"{best.format} {reason} (CPU ms an image: {told})", *said])
-
-
 def measure_costs(files: Mapping[str, Path], pictures: Pictures) -> dict[str, float]:
     """CPU milliseconds of one image by format, on one thread, the formats in turn; the median of the rounds."""
     detectors = {name: open_detector(path, threads=1) for name, path in files.items()}
@@ -175,21 +127,31 @@ def measure_costs(files: Mapping[str, Path], pictures: Pictures) -> dict[str, fl
     return {name: round(float(np.median(values)), 2) for name, values in taken.items()}
 
 
+def make_candidates(
+    stores: Stores, base: ModelVersion, folder: Path, progress: Progress
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file of each format that `auto` chooses among, ONNX first; of those that cannot be made, the cause."""
+    names = [name for name in candidates() if name != "onnx"]
+    files, unmade = {"onnx": version_folder(stores, base.version) / ONNX}, {}
+    for number, name in enumerate(names):
+        progress("formats", number, len(names), name)
+        try:
+            files[name] = _make(stores, base, name, folder / name, progress)
+        except BadInput as error:
+            # A detector that one format cannot hold is served in another; its training was not in vain.
+            unmade[name] = error.message
+    progress("formats", len(names), len(names), "cost")
+    return files, unmade
+
+
 def _choose(stores: Stores, base: ModelVersion, progress: Progress) -> FormatChoice:
     with _work_folder(stores, base) as folder:
-        names = [name for name in candidates() if name != "onnx"]
-        files = {"onnx": version_folder(stores, base.version) / ONNX}
-        for number, name in enumerate(names):
-            progress("formats", number, len(names), name)
-            files[name] = _make(stores, base, name, folder / name, progress)
-        progress("formats", len(names), len(names), "cost")
+        files, unmade = make_candidates(stores, base, folder, progress)
         figures = _figures(stores, base, files)
-        best, why = fastest(figures)
+        best, why = fastest(figures, unmade)
         chosen = base
         if best.format != "onnx":
-            chosen = _sibling(stores, base, best.format) or _register(
-                stores, base, best, files[best.format], figures[0]
-            )
+            chosen = _sibling(stores, base, best.format) or _register(stores, base, best, files[best.format])
         _record(stores, base, figures, {best.format: chosen.version}, best.format, why)
         return FormatChoice(chosen, why, formats_of(stores, base.version))
 
@@ -202,7 +164,7 @@ def _exported(stores: Stores, base: ModelVersion, format_name: str, progress: Pr
     with _work_folder(stores, base) as folder:
         file = _make(stores, base, format_name, folder / format_name, progress)
         figures = _figures(stores, base, {"onnx": version_folder(stores, base.version) / ONNX, format_name: file})
-        made = _register(stores, base, figures[1], file, figures[0])
+        made = _register(stores, base, figures[1], file)
     _record(stores, base, figures, {format_name: made.version})
     return made
 
@@ -240,29 +202,33 @@ def _figures(stores: Stores, base: ModelVersion, files: Mapping[str, Path]) -> t
     """The figures of each format, ONNX first; the costs are measured now, in turn."""
     from its_platform.dataset import load_manifest
 
+    gates = stores.settings.gates
     pictures = parity_pictures(stores, load_manifest(stores, base.dataset_version), base.image_size)
     costs = measure_costs(files, pictures)
-    found: list[FormatFigures] = []
+    scores = {name: Evaluation.from_dict(_read(path.with_name(EVALUATION))) for name, path in files.items()}
+    onnx = scores["onnx"]
+    found = []
     for name, path in files.items():
-        scores = Evaluation.from_dict(json.loads((path.parent / EVALUATION).read_text("utf-8")))
-        parity = float(json.loads((path.parent / PARITY).read_text("utf-8"))["share"])
-        version = base.version if name == "onnx" else None
-        one = FormatFigures(name, version, _ap50(scores, None), _ap50(scores, ANY_CLASS), parity, costs[name])
-        found.append(
-            one if name == "onnx" else replace(one, objection=objection_to(one, found[0], stores.settings.gates))
+        parity = float(_read(path.with_name(PARITY))["share"])
+        one = FormatFigures(
+            name,
+            base.version if name == "onnx" else None,
+            map50=_ap50(scores[name], None),
+            any_class_ap50=_ap50(scores[name], ANY_CLASS),
+            loss=round(accuracy_loss(scores[name], onnx, gates.minimum_boxes), 6),
+            parity=parity,
+            cpu_ms=costs[name],
+            objection=objection_to(name, parity, scores[name], onnx, gates) if name != "onnx" else "",
         )
+        found.append(one)
     return tuple(found)
 
 
-def _register(
-    stores: Stores, base: ModelVersion, figures: FormatFigures, file: Path, onnx: FormatFigures
-) -> ModelVersion:
+def _register(stores: Stores, base: ModelVersion, figures: FormatFigures, file: Path) -> ModelVersion:
     commit, _ = code_commit()
     kind = FORMATS[figures.format]
     # What rounds is held to its accuracy: of its boxes, few have the very confidence of the weights' own.
-    judged = (
-        {"parity": f"{figures.parity:.6f}"} if kind.is_exact else {ACCURACY_LOSS: f"{accuracy_loss(figures, onnx):.6f}"}
-    )
+    judged = {"parity": f"{figures.parity:.6f}"} if kind.is_exact else {ACCURACY_LOSS: f"{figures.loss:.6f}"}
     facts = VersionFacts(
         dataset_version=base.dataset_version,
         family=base.family,
@@ -354,6 +320,11 @@ def _sibling(stores: Stores, base: ModelVersion, format_name: str) -> ModelVersi
 def _ap50(scores: Evaluation, class_name: str | None) -> float:
     found = scores.score("all", class_name)
     return found.ap50 if found is not None else 0.0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
 
 
 @contextmanager

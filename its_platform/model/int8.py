@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from its_platform.errors import BadInput
 from its_platform.hardware import has_vnni
 from its_platform.model.exported import DetectorFile, read_detector
 from its_platform.model.onnx_graph import INPUT
@@ -29,9 +30,12 @@ QUANTISED = ("Conv", "Mul", "Sigmoid", "Add", "Concat", "MaxPool", "Resize", "Sp
 
 
 def export_int8(onnx: Path, out: Path, pictures: npt.NDArray[np.uint8]) -> DetectorFile:
-    """Write the quantised file of `onnx` to `out`; `pictures` are letterboxed uint8 `[n, H, W, 3]`."""
+    """Write the quantised file of `onnx` to `out`; `pictures` are letterboxed uint8 `[n, H, W, 3]`.
+
+    Raises `BadInput` for a graph that cannot be quantised.
+    """
     import onnx as onnx_package
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     about = read_detector(onnx)
@@ -43,20 +47,10 @@ def export_int8(onnx: Path, out: Path, pictures: npt.NDArray[np.uint8]) -> Detec
         shaped = onnx_package.shape_inference.infer_shapes(model)
         add_pre_process_metadata(shaped)  # its graph was simplified when it was exported
         onnx_package.save(shaped, named)
-        quantize_static(
-            named,
-            part,
-            _Calibration(pictures),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED),
-            per_channel=True,
-            # Without VNNI the products of 8-bit values are added up in 16 bits, which overflow: 7 bits do not.
-            reduce_range=not has_vnni(),
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=kept_in_fp32(model),
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+        try:
+            _quantise(named, part, pictures, kept_in_fp32(model))
+        except (RuntimeError, ValueError, state.Fail, state.InvalidGraph, state.NotImplemented) as error:
+            raise BadInput(f"{onnx.name} cannot be quantised: {error}", "Serve it as onnx.") from error
         made = onnx_package.load(part)
         del made.metadata_props[:]
         for key, value in about.as_text().items():
@@ -92,6 +86,25 @@ def kept_in_fp32(model: ModelProto) -> list[str]:
     return [
         node.name for node, leads in zip(nodes, leads_to_layer, strict=True) if not leads or node.name.startswith(OWN)
     ]
+
+
+def _quantise(named: Path, part: Path, pictures: npt.NDArray[np.uint8], kept: list[str]) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    quantize_static(
+        named,
+        part,
+        _Calibration(pictures),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(QUANTISED),
+        per_channel=True,
+        # Without VNNI the products of 8-bit values are added up in 16 bits, which overflow: 7 bits do not.
+        reduce_range=not has_vnni(),
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=kept,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
 
 
 class _Calibration:

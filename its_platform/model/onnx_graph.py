@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from its_platform.detections import MAX_DETECTIONS
 
@@ -147,7 +148,7 @@ def _corners_in_pixels(raw: str, shape: tuple[int, int]) -> tuple[list[NodeProto
 
     height, width = shape
     # One product does it: a row (cx, cy, w, h, score, class) times this matrix.
-    matrix = np.eye(6, dtype=np.float32)
+    matrix: npt.NDArray[np.float32] = np.eye(6, dtype=np.float32)
     matrix[:4, :4] = np.array(
         [
             [width, 0, width, 0],

@@ -17,13 +17,30 @@ if TYPE_CHECKING:
 
 
 def export_openvino(onnx: Path, out: Path) -> DetectorFile:
-    """Write `out` (`.xml`) and its `.bin` from an ONNX detector."""
+    """Write `out` (`.xml`) and its `.bin` from an ONNX detector.
+
+    Raises `BadInput` for a graph that OpenVINO has no words for.
+    """
     import openvino
+    from openvino import frontend
 
     about = read_detector(onnx)
     out.parent.mkdir(parents=True, exist_ok=True)
+    refusals = (
+        frontend.GeneralFailure,
+        frontend.InitializationFailure,
+        frontend.NotImplementedFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+        RuntimeError,
+    )
+    try:
+        converted = openvino.convert_model(str(onnx))
+    except refusals as error:
+        first = str(error).strip().splitlines()[0]
+        raise BadInput(f"OpenVINO cannot convert {onnx.name}: {first}", "Serve it as onnx.") from error
     # FP16 weights would halve the file and cost parity.
-    openvino.save_model(openvino.convert_model(str(onnx)), str(out), compress_to_fp16=False)
+    openvino.save_model(converted, str(out), compress_to_fp16=False)
     write_facts(about, out)
     return about
 

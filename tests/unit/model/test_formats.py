@@ -1,26 +1,24 @@
-"""A format is as good as its weights or it is not served, and the fastest of those that are is taken."""
+"""Each format keeps the contract and says what it is, and what it cannot be made of is refused."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from its_platform.errors import BadInput
+from its_platform.model import formats
 from its_platform.model.export import export_detector, parity
 from its_platform.model.exported import FACTS, open_detector, read_detector
-from its_platform.model.formats import FormatFigures, accuracy_loss, fastest, measure_costs, objection_to
+from its_platform.model.formats import measure_costs
 from its_platform.model.int8 import export_int8, kept_in_fp32, name_nodes
 from its_platform.model.onnx_graph import cast_first
 from its_platform.model.openvino_ir import export_openvino
 from its_platform.model.tensorrt_plan import check_tensorrt, export_tensorrt, missing_for_tensorrt
-from its_platform.settings import GateSettings
+from its_platform.telemetry import no_progress
 from tests.unit.model.random_detectors import SIZE, SQUARES, random_detector
-
-GATES = GateSettings(parity_floor=0.99, format_tolerance=0.02)
-ONNX = FormatFigures("onnx", 1, 0.80, 0.90, 1.0, 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -29,37 +27,6 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     weights = random_detector(folder / "random.pt", "yolo11n.yaml")
     export_detector(weights, folder / "model.onnx", SIZE, dataset="v7")
     return weights, folder / "model.onnx"
-
-
-def test_a_format_that_rounds_is_held_to_accuracy_and_an_exact_one_to_parity() -> None:
-    rounds = FormatFigures("onnx-int8", None, 0.79, 0.89, 0.4, 10.0)
-    assert objection_to(rounds, ONNX, GATES) == ""
-    assert "loses 0.030" in objection_to(replace(rounds, any_class_ap50=0.87), ONNX, GATES)
-    assert "loses 0.050" in objection_to(replace(rounds, map50=0.75), ONNX, GATES)
-    exact = FormatFigures("openvino", None, 0.5, 0.5, 0.995, 10.0)
-    assert objection_to(exact, ONNX, GATES) == ""
-    assert "98.0% of the detector's own boxes" in objection_to(replace(exact, parity=0.98), ONNX, GATES)
-
-
-def test_a_format_that_finds_more_loses_nothing() -> None:
-    assert accuracy_loss(FormatFigures("onnx-int8", None, 0.85, 0.95, 0.4, 10.0), ONNX) == 0.0
-
-
-def test_the_fastest_of_those_that_are_as_good_is_taken_and_the_reason_names_all() -> None:
-    fast, faster = (
-        FormatFigures("openvino", None, 0.8, 0.9, 1.0, 15.0),
-        FormatFigures("onnx-int8", None, 0.7, 0.8, 0.3, 9.0, "it loses 0.100 of AP50, 0.02 is allowed"),
-    )
-    best, why = fastest([ONNX, faster, fast])
-    assert best == fast
-    for said in ("openvino is the fastest", "onnx 20.0", "onnx-int8 9.0", "openvino 15.0", "onnx-int8 is left out"):
-        assert said in why
-
-
-def test_onnx_stays_where_another_saves_next_to_nothing() -> None:
-    best, why = fastest([ONNX, FormatFigures("openvino", None, 0.8, 0.9, 1.0, 19.5)])
-    assert best == ONNX
-    assert why.startswith("onnx stays")
 
 
 def test_openvino_finds_the_detectors_own_boxes_at_every_batch_size(
@@ -101,6 +68,44 @@ def test_int8_keeps_the_contract_and_says_what_it_is(detector: tuple[Path, Path]
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear", "NonMaxSuppression"} <= kinds
     assert (tmp_path / "model.onnx").stat().st_size < 0.5 * detector[1].stat().st_size
+
+
+def test_a_graph_that_openvino_or_quantisation_refuses_is_named_with_the_cause(
+    detector: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime.quantization
+    import openvino
+    from openvino.frontend import OpConversionFailure
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OpConversionFailure("no rule for Twist\nat line 7")
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no range for its_scores")
+
+    monkeypatch.setattr(openvino, "convert_model", refuse)
+    monkeypatch.setattr(onnxruntime.quantization, "quantize_static", fail)
+    with pytest.raises(BadInput, match=r"OpenVINO cannot convert model\.onnx: no rule for Twist Serve it as onnx"):
+        export_openvino(detector[1], tmp_path / "model.xml")
+    with pytest.raises(BadInput, match=r"model\.onnx cannot be quantised: no range for its_scores"):
+        export_int8(detector[1], tmp_path / "model.onnx", SQUARES)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_format_that_cannot_be_made_is_told_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(stores: object, base: object, name: str, folder: Path, progress: object) -> Path:
+        if name == "onnx-int8":
+            raise BadInput("model.onnx cannot be quantised: a reason", "Serve it as onnx.")
+        return folder / "model.xml"
+
+    monkeypatch.setattr(formats, "_make", make)
+    monkeypatch.setattr(formats, "version_folder", lambda stores, version: tmp_path / "trained")
+    monkeypatch.setattr(formats, "candidates", lambda: ("onnx", "onnx-int8", "openvino"))
+    files, unmade = formats.make_candidates(SimpleNamespace(), SimpleNamespace(version=1), tmp_path, no_progress)
+    assert files == {"onnx": tmp_path / "trained" / "model.onnx", "openvino": tmp_path / "openvino" / "model.xml"}
+    assert unmade == {"onnx-int8": "model.onnx cannot be quantised: a reason"}
 
 
 def test_the_ends_of_the_head_and_the_choice_of_boxes_are_not_rounded(detector: tuple[Path, Path]) -> None:
