@@ -195,11 +195,19 @@ def _files(folder: Path) -> list[VersionFile]:
 
 
 def _weights_in(folder: Path) -> int | None:
-    """The numbers in the graph's floating-point constants, which are its weights."""
+    """The numbers in the constants of the graph that are, or before quantisation were, floating-point: its weights."""
     import onnx
 
     path = folder / ONNX
     if not path.is_file():
         return None
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-    return sum(math.prod(one.dims) for one in onnx.load(str(path)).graph.initializer if one.data_type in floats)
+    constants = onnx.load(str(path)).graph.initializer
+    is_quantised = any(one.name.endswith("_quantized") for one in constants)
+    return sum(
+        math.prod(one.dims)
+        for one in constants
+        # By these names ONNX Runtime calls what it rounded, and the steps that it rounded to.
+        if one.name.endswith("_quantized")
+        or (one.data_type in floats and not (is_quantised and one.name.endswith("_scale")))
+    )
