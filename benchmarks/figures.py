@@ -55,7 +55,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: medians over the rounds. `floor` lies as far from `ours` as in the median round. `attempts` holds ours of each attempt, the last one or the kept one too."""
+    """One figure: medians over the rounds. `floor` lies as far from `ours` as in the median round.
+
+    `attempts` holds ours of each attempt, the last one or the kept one too.
+    """
 
     name: str
     ours: float
