@@ -104,7 +104,7 @@ def comparisons(made: Bench, size: ImageSize) -> dict[str, Comparison]:
     for name in LEAST_THROUGHPUT if isinstance(size, int) else ():
         raw = f"{name} in process"
         found[f"cost {name}"] = of(
-            f"Triton over gRPC, {name}",
+            f"Triton through shared memory, {name}",
             raw,
             unit="CPU ms an image",
             floor=above_peer(COST_SLACK_MS),
@@ -112,7 +112,7 @@ def comparisons(made: Bench, size: ImageSize) -> dict[str, Comparison]:
         )
         if size == 640:
             found[f"throughput {name}"] = of(
-                f"Triton over gRPC, {name}, throughput",
+                f"Triton through shared memory, {name}, throughput",
                 raw,
                 unit="images/s",
                 floor=times_peer(LEAST_THROUGHPUT[name]),
