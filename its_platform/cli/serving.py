@@ -25,11 +25,16 @@ def start(
     json: JsonFlag = False,
 ) -> None:
     """Start Triton with the front and every served detector."""
-    from its_platform.serving.server import start_triton, stop_triton
+    from its_platform.serving.replicas import addresses
+    from its_platform.serving.server import start_tritons, stop_tritons
 
     settings = load_settings()
-    process = start_triton(settings)
-    emit({"pid": process.pid, "grpc": settings.triton_grpc, "log": process.log}, json)
+    found = start_tritons(settings)
+    rows = [
+        {"pid": process.pid, "grpc": address, "log": process.log}
+        for process, address in zip(found, addresses(settings), strict=True)
+    ]
+    emit(rows if len(rows) > 1 else rows[0], json)
     if foreground:
         import signal
         import time
@@ -39,20 +44,20 @@ def start(
         # A polite end of this command must not leave the server behind.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            while is_alive(process.pid):
+            while any(is_alive(process.pid) for process in found):
                 time.sleep(1)
         except KeyboardInterrupt:
             say("Stopping Triton.")
         finally:
-            stop_triton(settings)
+            stop_tritons(settings)
 
 
 @app.command()
 def stop(json: JsonFlag = False) -> None:
     """Stop Triton; takes 5 to 7 seconds."""
-    from its_platform.serving.server import stop_triton
+    from its_platform.serving.server import stop_tritons
 
-    emit({"stopped": stop_triton(load_settings())}, json)
+    emit({"stopped": stop_tritons(load_settings()) > 0}, json)
 
 
 @app.command()
@@ -60,14 +65,19 @@ def status(json: JsonFlag = False) -> None:
     """Which model versions Triton has loaded, and which stage each answers."""
     from its_platform.serving.client import with_client
     from its_platform.serving.config import FRONT
+    from its_platform.serving.replicas import replica_settings
     from its_platform.serving.repository import cache_counts, read_routes
 
     settings = load_settings()
     routes = read_routes(settings)
     counts = cache_counts(settings)
-    states = with_client(settings, lambda client: client.repository_index(), deadline_s=3.0)
+    each = {
+        own.triton_grpc: with_client(own, lambda client: client.repository_index(), deadline_s=3.0)
+        for own in replica_settings(settings)
+    }
     rows = [
         {
+            **({"endpoint": address} if len(each) > 1 else {}),
             "model": state.name,
             "version": state.version,
             "is_ready": state.is_ready,
@@ -77,6 +87,7 @@ def status(json: JsonFlag = False) -> None:
             "reason": state.reason,
             "cache": counts if state.name == FRONT else None,
         }
+        for address, states in each.items()
         for state in states
     ]
     emit(rows, json)
@@ -89,10 +100,11 @@ def probe(
 ) -> None:
     """Ask every instance of everything that is served; fails when one does not answer."""
     from its_platform.serving import health
+    from its_platform.serving.replicas import replica_settings
 
-    settings = load_settings()
-    revived = health.revive(settings) if revive else []
-    results = health.probe(settings)
+    replicas = replica_settings(load_settings())
+    revived = [name for own in replicas for name in (health.revive(own) if revive else [])]
+    results = [result for own in replicas for result in health.probe(own)]
     emit({"revived": revived, "probes": results} if json else results, json)
     if not all(result.is_healthy for result in results):
         problem = next(result.problem for result in results if not result.is_healthy)
