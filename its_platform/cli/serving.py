@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from its_platform.cli.output import JsonFlag, emit, rows_table, say
-from its_platform.errors import ServerUnavailable
+from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -109,6 +109,66 @@ def probe(
     if not all(result.is_healthy for result in results):
         problem = next(result.problem for result in results if not result.is_healthy)
         raise ServerUnavailable(f"Not everything answers: {problem}", "Try `its serving probe --revive`.")
+
+
+@app.command()
+def tune(
+    version: Annotated[
+        int | None, typer.Option(help="Tune this placed version. [default: production]", show_default=False)
+    ] = None,
+    instances: Annotated[
+        str, typer.Option(help="Copies to try, as 1,2. [default: by the cores]", show_default=False)
+    ] = "",
+    threads: Annotated[str, typer.Option(help="Threads of each copy to try.")] = "1,2",
+    batching: Annotated[bool, typer.Option("--batching", help="Try Triton's dynamic batching as well.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each through every setting in turn.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long a setting is asked in a round.")] = 4.0,
+    limit_ms: Annotated[float, typer.Option(min=1, help="95 % of the answers have to come within.")] = 250.0,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the best setting into settings.yaml.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Measure copies, threads and batching on a Triton apart from the live one, and say which is best."""
+    import os
+
+    from its_platform.cli.tune import picture_for, sweep_table
+    from its_platform.serving import sweep as sweeping
+    from its_platform.serving import tuning
+    from its_platform.serving.sweep_page import page_of
+    from its_platform.telemetry import terminal_progress
+
+    settings = load_settings()
+    cores = len(os.sched_getaffinity(0))
+    route = sweeping.route_to_tune(settings, version)
+    candidates = tuning.candidates_for(
+        _numbers(instances) or tuning.default_instances(cores),
+        _numbers(threads),
+        {settings.serving.dynamic_batching, *([True, False] if batching else [])},
+        cores,
+    )
+    load = sweeping.Load(concurrency, rounds, seconds)
+    picture = picture_for(settings, route.version)
+    with terminal_progress() as progress:
+        found = sweeping.sweep(settings, route, picture, candidates, load, limit_ms, cores, progress)
+    table, page = sweeping.write_sweep(settings, found, page_of)
+    best = found.choice.best.candidate
+    written = tuning.apply_settings(settings.home, best) if apply else None
+    emit({**found.as_json(), "table": table, "page": page, "applied": written}, json, lambda: sweep_table(found))
+    if not json:
+        say(f"Best: {best.name}; {found.choice.why}.")
+        say(f"Picture: {page}")
+        if written is None:
+            say(f"To use it, put this into {settings.home / 'settings.yaml'}, or run again with --apply:")
+            say(tuning.settings_lines(best).rstrip())
+        else:
+            say(f"Written into {written}; a restart of Triton makes it so: `its serving stop`, `its serving start`.")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",") if one.strip()]
+    except ValueError as error:
+        raise BadInput(f"{text!r} are no numbers.", "Write them like 1,2,4.") from error
 
 
 def detect(
