@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: medians over the rounds. `attempts` holds ours of each attempt, the last one or the kept one too."""
+    """One figure: medians over the rounds. `floor` lies as far from `ours` as in the median round. `attempts` holds ours of each attempt, the last one or the kept one too."""
 
     name: str
     ours: float
@@ -102,7 +102,7 @@ def figure_of(comparison: Comparison, rounds: Sequence[Round], earlier: Sequence
         _rounded(ours),
         _rounded(peer),
         comparison.unit,
-        _rounded(comparison.floor(peer)),
+        _rounded(ours - _beyond(comparison, rounds)),
         len(rounds),
         round(spread, 3),
         verdict == "passed",
@@ -119,15 +119,18 @@ def figure_of(comparison: Comparison, rounds: Sequence[Round], earlier: Sequence
 
 
 def verdict_on(comparison: Comparison, rounds: Sequence[Round]) -> Verdict:
-    """Whether the median meets the floor; no verdict where the rounds lie wide apart and do not agree on it."""
+    """Whether the floor is met; no verdict where the rounds lie wide apart and do not agree on it."""
     sign = 1.0 if comparison.better == "lower" else -1.0
-    ours = statistics.median(one.ours for one in rounds)
-    peer = statistics.median(one.peer for one in rounds)
-    is_met = sign * ours <= sign * comparison.floor(peer)
+    is_met = sign * _beyond(comparison, rounds) <= 0
     agree = all((sign * one.ours <= sign * comparison.floor(one.peer)) == is_met for one in rounds)
     if not agree and _spread([one.ours for one in rounds]) > WIDE_SPREAD:
         return "no verdict"
     return "passed" if is_met else "failed"
+
+
+def _beyond(comparison: Comparison, rounds: Sequence[Round]) -> float:
+    """How far ours lies above the floor, the median of the rounds: a slow minute slows both of its round."""
+    return statistics.median(one.ours - comparison.floor(one.peer) for one in rounds)
 
 
 def measure(

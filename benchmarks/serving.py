@@ -233,8 +233,7 @@ async def ask_front(
 ) -> None:
     picture = pictures[number % len(pictures)]
     if not is_frozen:
-        # A picture that was never seen before, whatever the round.
-        picture = picture.copy()
+        # A picture that was never seen before, whatever the round; there are more of them than requests under way.
         picture[0, :SERIAL_PIXELS] = np.frombuffer(next(SERIALS).to_bytes(SERIAL_PIXELS * 3, "big"), np.uint8).reshape(
             SERIAL_PIXELS, 3
         )

@@ -241,12 +241,12 @@ class ServingSettings(_Group):
     )
     spool_flush_s: float = Field(1.0, gt=0, description="How often the log of predictions is written to disk.")
     measure_every_s: float = Field(
-        0.2,
+        0.5,
         ge=0,
         description="A live picture's light and noise are measured when this much of its camera's time passed.",
     )
     embed_every_s: float = Field(
-        0.5, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
+        1.0, ge=0, description="A live picture is embedded when this much of its camera's time has passed."
     )
     cache_mb: float = Field(
         16.0, ge=0, description="Memory of each front instance for the answers to identical live pictures; 0 is off."

@@ -161,16 +161,19 @@ def a_prediction(front: Front, rows: list[list[float]], **changed: Any) -> Any:
         "route": a_route(front),
         "width": 200,
         "height": 100,
-        "image": np.full((100, 200, 3), 128, np.uint8),
         "rows": np.asarray(rows, np.float32).reshape(-1, 6),
         "latency_ms": 12.5,
     }
     return front("prediction_log").Prediction(**{**values, **changed})
 
 
-def row_of(front: Front, prediction: Any, embedder: Any = None) -> dict[str, Any]:
+GREY = np.full((100, 200, 3), 128, np.uint8)
+
+
+def row_of(front: Front, prediction: Any, image: Any = GREY, embedder: Any = None) -> dict[str, Any]:
     module = front("prediction_log")
-    return module.row_of(prediction, embedder, module.Measured(0))
+    embedder = embedder or module.Embedder(Path("missing.onnx"), 0)
+    return module.row_of(prediction, module.Look(image, True, True), embedder, module.Measured(0))
 
 
 def a_log(front: Front, folder: Path, most_rows: int) -> Any:
@@ -201,10 +204,21 @@ class TestRow:
         from its_platform.frames.quality import figures, light_of
 
         image = np.random.default_rng(0).integers(0, 90, (100, 200, 3), dtype=np.uint8)
-        row = row_of(front, a_prediction(front, [], image=image))
+        row = row_of(front, a_prediction(front, []), image)
         for name, value in figures(image).items():
             assert row[name] == pytest.approx(value, abs=1e-4)
         assert row["light"] == light_of(figures(image))
+
+
+def figures_of(front: Front, measured: Any, prediction: Any, image: Any) -> dict[str, float]:
+    """As the log does it: a picture that is not due is not handed on."""
+    look = front("prediction_log").Look(image, True, False) if measured.is_due(prediction) else None
+    return measured.figures(prediction, look)
+
+
+def vector_of(front: Front, embedder: Any, prediction: Any) -> Any:
+    look = front("prediction_log").Look(GREY, False, True) if embedder.is_due(prediction) else None
+    return embedder.embed(look)
 
 
 class TestMeasured:
@@ -215,7 +229,7 @@ class TestMeasured:
         def brightness(camera_id: str, at_s: float, grey: int) -> float:
             at = (start + timedelta(seconds=at_s)).isoformat()
             image = np.full((100, 200, 3), grey, np.uint8)
-            seen = measured.figures(a_prediction(front, [], camera_id=camera_id, at=at, image=image))
+            seen = figures_of(front, measured, a_prediction(front, [], camera_id=camera_id, at=at), image)
             return round(seen["brightness"] * 255)
 
         asked = ((0, 10), (0.12, 20), (0.2, 30), (0.36, 40), (0.1, 50))
@@ -227,7 +241,7 @@ class TestMeasured:
         measured = front("prediction_log").Measured(60)
         for grey in (10, 200):
             image = np.full((100, 200, 3), grey, np.uint8)
-            seen = measured.figures(a_prediction(front, [], camera_id="unknown", image=image))
+            seen = figures_of(front, measured, a_prediction(front, [], camera_id="unknown"), image)
             assert round(seen["brightness"] * 255) == grey
 
 
@@ -235,7 +249,7 @@ class TestPredictionLog:
     def test_every_row_is_there_after_it_was_closed(self, front: Front, tmp_path: Path) -> None:
         log = a_log(front, tmp_path, 100)
         for number in range(50):
-            log.add(a_prediction(front, [], camera_id=str(number)))
+            log.add(a_prediction(front, [], camera_id=str(number)), GREY)
         log.close()
         (path,) = tmp_path.glob("*.jsonl")
         assert [json.loads(line)["camera_id"] for line in path.read_text().splitlines()] == [str(n) for n in range(50)]
@@ -254,7 +268,7 @@ class TestPredictionLog:
         monkeypatch.setattr(module, "row_of", slow)
         log = a_log(front, tmp_path, 4)
         for _ in range(20):
-            log.add(a_prediction(front, []))
+            log.add(a_prediction(front, []), GREY)
         gate.set()
         log.close()
         (path,) = tmp_path.glob("*.jsonl")
@@ -262,20 +276,35 @@ class TestPredictionLog:
         assert 4 <= written <= 5
         assert json.loads((tmp_path / "lost.json").read_text())["reasons"] == {"queue is full": 20 - written}
 
+    def test_a_picture_is_copied_only_where_it_is_looked_at(self, front: Front, tmp_path: Path) -> None:
+        module = front("prediction_log")
+        spools = [front("spool").Spool(tmp_path, 3600, kind) for kind in ("predictions", "pairs")]
+        log = module.PredictionLog(spools[0], module.Embedder(tmp_path / "no", 0), module.Measured(1.0), 100, spools[1])
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        image = np.zeros((100, 200, 3), np.uint8)
+        for at_s, grey in ((0.0, 10), (0.5, 20), (1.0, 30)):
+            image[:] = grey
+            log.add(a_prediction(front, [], at=(start + timedelta(seconds=at_s)).isoformat()), image)
+        image[:] = 255
+        log.close()
+        (path,) = tmp_path.glob("*.jsonl")
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [round(row["brightness"] * 255) for row in rows] == [10, 10, 30]
+
     def test_pictures_that_wait_are_bounded_in_bytes(
         self, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         module = front("prediction_log")
         monkeypatch.setattr(module, "MOST_PICTURE_BYTES", 100)
         log = a_log(front, tmp_path, 100)
-        log.add(a_prediction(front, []))
+        log.add(a_prediction(front, []), GREY)
         log.close()
         assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 1
 
     def test_one_odd_picture_does_not_end_the_log(self, front: Front, tmp_path: Path) -> None:
         log = a_log(front, tmp_path, 100)
-        log.add(a_prediction(front, [], image=np.zeros((0, 0, 3), np.uint8)))
-        log.add(a_prediction(front, []))
+        log.add(a_prediction(front, []), np.zeros((0, 0, 3), np.uint8))
+        log.add(a_prediction(front, []), GREY)
         log.close()
         (path,) = tmp_path.glob("*.jsonl")
         assert len(path.read_text().splitlines()) == 1
@@ -306,7 +335,7 @@ class TestEmbedder:
     def test_a_row_carries_the_vector_and_whose_it_is(self, front: Front, path: Path) -> None:
         module = front("prediction_log")
         image = np.full((100, 200, 3), (10, 20, 30), np.uint8)
-        row = row_of(front, a_prediction(front, [], image=image), module.Embedder(path, 0))
+        row = row_of(front, a_prediction(front, []), image, module.Embedder(path, 0))
         assert row["embedding"] == pytest.approx([10, 20, 30])
         assert row["embedder"] == "abc"
 
@@ -317,7 +346,7 @@ class TestEmbedder:
 
         def is_embedded(camera_id: str, at_s: float) -> bool:
             at = (start + timedelta(seconds=at_s)).isoformat()
-            return embedder.embed(a_prediction(front, [], camera_id=camera_id, at=at)) is not None
+            return vector_of(front, embedder, a_prediction(front, [], camera_id=camera_id, at=at)) is not None
 
         assert [is_embedded("north", at_s) for at_s in (0, 0.5, 0.9, 1.0, 1.5, 2.2)] == [
             True,
@@ -334,8 +363,10 @@ class TestEmbedder:
         instances = [module.Embedder(path, 1.0), module.Embedder(path, 1.0)]
         start = datetime(2026, 1, 1, tzinfo=UTC)
         embedded = [
-            instances[number % 2].embed(
-                a_prediction(front, [], at=(start + timedelta(seconds=number * 0.25)).isoformat())
+            vector_of(
+                front,
+                instances[number % 2],
+                a_prediction(front, [], at=(start + timedelta(seconds=number * 0.25)).isoformat()),
             )
             is not None
             for number in range(9)
@@ -344,12 +375,12 @@ class TestEmbedder:
 
     def test_an_interval_that_another_left_half_written_stops_nothing(self, front: Front, path: Path) -> None:
         embedder = front("prediction_log").Embedder(path, 1.0)
-        assert embedder.embed(a_prediction(front, [])) is not None
+        assert vector_of(front, embedder, a_prediction(front, [])) is not None
         (left,) = (path.parent / "embedded").iterdir()
         left.write_text("")
-        assert front("prediction_log").Embedder(path, 1.0).embed(a_prediction(front, [])) is not None
+        assert vector_of(front, front("prediction_log").Embedder(path, 1.0), a_prediction(front, [])) is not None
 
     def test_without_an_embedder_rows_have_no_vector(self, front: Front, tmp_path: Path) -> None:
         module = front("prediction_log")
-        row = row_of(front, a_prediction(front, []), module.Embedder(tmp_path / "missing.onnx", 0))
+        row = row_of(front, a_prediction(front, []), embedder=module.Embedder(tmp_path / "missing.onnx", 0))
         assert (row["embedding"], row["embedder"]) == (None, None)

@@ -38,6 +38,8 @@ REDIS_REST_S = 5.0
 REDIS_KEEPS_S = 3600
 REDIS_PREFIX = b"its:answer:"
 MOST_WAITING = 256
+# Routes and shapes of pictures whose part of the key is remembered.
+MOST_ABOUTS = 256
 COUNTED_EVERY_S = 1.0
 STOP_WITHIN_S = 2.0
 
@@ -49,12 +51,13 @@ class AnswerCache:
     """
 
     def __init__(self, models: Path, counts: Path, most_bytes: int, redis: RedisAnswers | None = None) -> None:
-        self._models = models
+        self._models = str(models)
         self._most_bytes = most_bytes
         self._redis = redis
         self._held: OrderedDict[bytes, Rows] = OrderedDict()
         self._bytes = 0
         self._digests: dict[tuple[str, int], tuple[tuple[int, int], str]] = {}
+        self._abouts: dict[tuple[Route, str, tuple[int, ...]], bytes] = {}
         self._fitting = hashlib.sha256((Path(__file__).parent / "letterbox.py").read_bytes()).hexdigest()
         self._counts = _Counts(counts)
 
@@ -87,20 +90,26 @@ class AnswerCache:
         digest = self._digest_of(route.model, route.version)
         if not digest:
             return b""
-        # The same version answers alike at each stage, and to each share of the traffic.
-        described = {name: value for name, value in asdict(route).items() if name not in NOT_ASKED}
-        text = json.dumps([described, digest, shape, self._fitting], default=str, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        about = self._abouts.get((route, digest, shape))
+        if about is None:
+            # The same version answers alike at each stage, and to each share of the traffic.
+            described = {name: value for name, value in asdict(route).items() if name not in NOT_ASKED}
+            text = json.dumps([described, digest, shape, self._fitting], default=str, sort_keys=True)
+            about = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            if len(self._abouts) >= MOST_ABOUTS:
+                self._abouts.clear()
+            self._abouts[route, digest, shape] = about
+        return about
 
     def _digest_of(self, model: str, version: int) -> str:
-        path = self._models / model / str(version) / "version.json"
+        path = f"{self._models}/{model}/{version}/version.json"
         try:
-            status = path.stat()
+            status = os.stat(path)
             identity = (status.st_mtime_ns, status.st_ino)
             known = self._digests.get((model, version))
             if known is not None and known[0] == identity:
                 return known[1]
-            digest = str(json.loads(path.read_text(encoding="utf-8"))["onnx_digest"])
+            digest = str(json.loads(Path(path).read_text(encoding="utf-8"))["onnx_digest"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
         self._digests[model, version] = (identity, digest)

@@ -196,8 +196,6 @@ class TritonPythonModel:
         height, width = asked.images.shape[1:3]
         answers = zip(asked.images, answered.rows, answered.are_cached, strict=True)
         for number, (image, found, is_cached) in enumerate(answers):
-            # The tensor lies in memory that Triton takes back with the response.
-            copy = np.array(image)
             self.log.add(
                 Prediction(
                     asked.captured_at,
@@ -206,12 +204,12 @@ class TritonPythonModel:
                     answered.route,
                     width,
                     height,
-                    copy,
                     found,
                     latency_ms,
                     asked.key_of(number),
                     is_cached,
-                )
+                ),
+                image,
             )
 
 

@@ -1,8 +1,9 @@
 """The log of predictions, kept off the path of the answer.
 
-What enters is one answered picture: a copy of it, the detector's own rows with their low scores, and whose they are.
-A thread of its own measures the picture, embeds it and writes the row. The queue is bounded in rows and in bytes; what
-does not fit is counted as lost, because a live answer must never wait for its log.
+What enters is one answered picture, the detector's own rows with their low scores, and whose they are. The picture is
+copied only if its camera is to be looked at again. A thread of its own then measures it, embeds it and writes the row.
+The queue is bounded in rows and in bytes; what does not fit is counted as lost, because a live answer must never wait
+for its log.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ LOW_SCORES = 50
 NO_CAMERA = "unknown"
 STOP_WITHIN_S = 4.0
 ADOPT_EVERY_S = 5.0
+# Of two pictures exactly an interval apart the second is due, whatever the times lose in double precision.
+SLACK_S = 0.001
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answered picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds.
+    """What was answered for one picture. `rows` are `[k, 6]` in pixels of the picture, before the thresholds.
 
     `request`: the picture's place in a request that its sender named, the same when it is sent again. `is_cached`: the
     rows were found before, for the same pixels, so that `latency_ms` says nothing of the detector.
@@ -47,11 +50,19 @@ class Prediction:
     route: Route
     width: int
     height: int
-    image: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.float32]
     latency_ms: float
     request: str = ""
     is_cached: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture that outlives its request, RGB uint8 `[H, W, 3]`, because one of these wants to see it."""
+
+    image: npt.NDArray[np.uint8]
+    is_measured: bool
+    is_embedded: bool
 
 
 Side = tuple[Route, npt.NDArray[np.float32], float | None, str]
@@ -84,7 +95,7 @@ class PredictionLog:
         self._pairs = pairs
         self._embedder = embedder
         self._measured = measured
-        self._queue: queue.Queue[Prediction | Pair | None] = queue.Queue(most_rows)
+        self._queue: queue.Queue[tuple[Prediction, Look | None] | Pair | None] = queue.Queue(most_rows)
         self._bytes = 0
         self._lost: Counter[str] = Counter()
         self._lost_pairs: Counter[str] = Counter()
@@ -93,18 +104,23 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def add(self, prediction: Prediction) -> None:
-        """Hand a prediction over. Returns at once; when there is no room the row is lost and counted."""
+    def add(self, prediction: Prediction, image: npt.NDArray[np.uint8]) -> None:
+        """Hand over what was answered for `image`, which may be overwritten afterwards.
+
+        Returns at once; when there is no room the row is lost and counted. For one thread alone: what is due is asked
+        for only once there is room, since a camera that was marked as looked at and then was not would miss its turn.
+        """
         with self._guard:
-            if self._bytes + prediction.image.nbytes > MOST_PICTURE_BYTES:
+            if self._queue.full() or self._bytes + image.nbytes > MOST_PICTURE_BYTES:
                 self._lost["queue is full"] += 1
                 return
-            try:
-                self._queue.put_nowait(prediction)
-            except queue.Full:
-                self._lost["queue is full"] += 1
-                return
-            self._bytes += prediction.image.nbytes
+        is_measured, is_embedded = self._measured.is_due(prediction), self._embedder.is_due(prediction)
+        look = None
+        if is_measured or is_embedded:
+            look = Look(np.array(image), is_measured, is_embedded)
+            with self._guard:
+                self._bytes += image.nbytes
+        self._queue.put_nowait((prediction, look))
 
     def add_pair(self, pair: Pair) -> None:
         """The same for a pair, which holds no picture."""
@@ -137,9 +153,9 @@ class PredictionLog:
             else:
                 is_open = item is not None
             if item is not None:
-                if isinstance(item, Prediction):
+                if isinstance(item, tuple) and item[1] is not None:
                     with self._guard:
-                        self._bytes -= item.image.nbytes
+                        self._bytes -= item[1].image.nbytes
                 if time.monotonic() > self._stop_by:
                     self._count_lost("stopped before it was written", 1)
                 else:
@@ -154,12 +170,12 @@ class PredictionLog:
         self._spool.adopt_orphans()
         self._pairs.adopt_orphans()
 
-    def _write(self, item: Prediction | Pair) -> None:
+    def _write(self, item: tuple[Prediction, Look | None] | Pair) -> None:
         if isinstance(item, Pair):
             self._pairs.append([pair_row(item)])
             return
         try:
-            row = row_of(item, self._embedder, self._measured)
+            row = row_of(*item, self._embedder, self._measured)
         except Exception as error:  # noqa: BLE001  one odd picture must not end the log of all others
             self._count_lost(f"{type(error).__name__}: {error}"[:200], 1)
         else:
@@ -178,18 +194,29 @@ class Measured:
     """
 
     def __init__(self, every_s: float) -> None:
-        self._every_s = every_s
-        self._last: dict[tuple[str, str, int, int], tuple[float, dict[str, float]]] = {}
+        self._every_s = every_s - SLACK_S
+        self._measured_at: dict[tuple[str, str, int, int], float] = {}
+        self._figures: dict[tuple[str, str, int, int], dict[str, float]] = {}
 
-    def figures(self, item: Prediction) -> dict[str, float]:
-        at = datetime.fromisoformat(item.at).timestamp()
-        key = (item.camera_id, item.purpose, item.width, item.height)
-        before = self._last.get(key) if item.camera_id != NO_CAMERA else None
-        if before is not None and 0 < at - before[0] < self._every_s:
-            return before[1]
-        found = {name: round(value, 5) for name, value in picture.figures(item.image).items()}
-        self._last[key] = (at, found)
-        return found
+    def is_due(self, item: Prediction) -> bool:
+        """Whether this picture is the one to measure, which it then is: the next one's turn counts from it."""
+        at, key = datetime.fromisoformat(item.at).timestamp(), self._key(item)
+        before = self._measured_at.get(key) if item.camera_id != NO_CAMERA else None
+        if before is not None and 0 < at - before < self._every_s:
+            return False
+        self._measured_at[key] = at
+        return True
+
+    def figures(self, item: Prediction, look: Look | None) -> dict[str, float]:
+        """Those of the picture, if it is due. Raises `KeyError` where the picture before it could not be measured."""
+        key = self._key(item)
+        if look is not None and look.is_measured:
+            self._figures[key] = {name: round(value, 5) for name, value in picture.figures(look.image).items()}
+        return self._figures[key]
+
+    @staticmethod
+    def _key(item: Prediction) -> tuple[str, str, int, int]:
+        return item.camera_id, item.purpose, item.width, item.height
 
 
 class Embedder:
@@ -197,7 +224,7 @@ class Embedder:
 
     def __init__(self, path: Path, every_s: float) -> None:
         self._path = path
-        self._every_s = every_s
+        self._every_s = every_s - SLACK_S
         self._identity: tuple[int, int] | None = None
         self._session: Any = None
         self._checked_at = float("-inf")
@@ -208,24 +235,26 @@ class Embedder:
             self._shared.mkdir(exist_ok=True)
         self.digest = ""
 
-    def embed(self, item: Prediction) -> list[float] | None:
-        """The picture's vector, or None: no embedder, or this camera's last one is younger than `every_s`."""
+    def embed(self, look: Look | None) -> list[float] | None:
+        """The picture's vector, or None: no embedder, or the picture is not due."""
+        if look is None or not look.is_embedded:
+            return None
         self._refresh()
-        if self._session is None or not self._is_due(item):
+        if self._session is None:
             return None
         shape = self._session.get_inputs()[0].shape
-        stretched = cv2.resize(item.image, (int(shape[2]), int(shape[1])), interpolation=cv2.INTER_AREA)
+        stretched = cv2.resize(look.image, (int(shape[2]), int(shape[1])), interpolation=cv2.INTER_AREA)
         vector = self._session.run(None, {self._session.get_inputs()[0].name: stretched[None]})[0][0]
         return _rounded(vector, 6)
 
-    def _is_due(self, item: Prediction) -> bool:
-        """Whether this much time has passed since any instance embedded the camera.
+    def is_due(self, item: Prediction) -> bool:
+        """Whether this much time has passed since any instance embedded the camera; then the picture's turn is taken.
 
         Two that ask at the same moment may both embed, which costs a vector and spoils nothing.
         """
         at = datetime.fromisoformat(item.at).timestamp()
         key = (item.camera_id, item.purpose, item.route.version)
-        if abs(at - self._last.get(key, float("-inf"))) < self._every_s:
+        if abs(at - self._last.get(key, float("-inf"))) < self._every_s or not self._path.exists():
             return False
         shared = self._shared / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
         other = _time_in(shared)
@@ -261,7 +290,7 @@ class Embedder:
         self._identity = (found.st_mtime_ns, found.st_ino)
 
 
-def row_of(item: Prediction, embedder: Embedder | None, measured: Measured) -> dict[str, Any]:
+def row_of(item: Prediction, look: Look | None, embedder: Embedder, measured: Measured) -> dict[str, Any]:
     """The log row of one picture: counts, scores and sizes at the thresholds, low scores, figures, embedding."""
     route = item.route
     thresholds = np.asarray(route.thresholds, np.float32)
@@ -269,8 +298,9 @@ def row_of(item: Prediction, embedder: Embedder | None, measured: Measured) -> d
     seen = rows[rows[:, 4] >= thresholds[rows[:, 5].astype(int)]]
     classes = seen[:, 5].astype(int)
     shares = (seen[:, 2] - seen[:, 0]) * (seen[:, 3] - seen[:, 1]) / float(item.width * item.height)
-    embedding = embedder.embed(item) if embedder else None
-    figures = measured.figures(item)
+    counts = np.bincount(classes, minlength=len(route.classes)).tolist()
+    embedding = embedder.embed(look)
+    figures = measured.figures(item, look)
     return {
         "at": item.at,
         "logged_at": datetime.now(UTC).isoformat(),
@@ -282,7 +312,7 @@ def row_of(item: Prediction, embedder: Embedder | None, measured: Measured) -> d
         "request": item.request or None,
         "width": item.width,
         "height": item.height,
-        "counts": {name: int((classes == index).sum()) for index, name in enumerate(route.classes)},
+        "counts": dict(zip(route.classes, counts, strict=True)),
         "n": len(seen),
         "mean_confidence": round(float(seen[:, 4].mean()), 5) if len(seen) else None,
         "confidences": _rounded(rows[:LOW_SCORES, 4], 4),
@@ -290,7 +320,7 @@ def row_of(item: Prediction, embedder: Embedder | None, measured: Measured) -> d
         **figures,
         "light": picture.light_of(figures),
         "embedding": embedding,
-        "embedder": embedder.digest if embedder and embedding is not None else None,
+        "embedder": embedder.digest if embedding is not None else None,
         "latency_ms": round(item.latency_ms, 3),
         "is_cached": item.is_cached,
     }
