@@ -29,7 +29,7 @@ from its_platform.serving.processes import cpu_s, running, stubs
 from its_platform.serving.repository import Route
 from its_platform.serving.server import start_triton, stop_triton
 from its_platform.serving.tuning import Candidate, Choice, Measured, TuneRound, candidate_in_force, choose
-from its_platform.settings import Ports, Settings
+from its_platform.settings import Ports, SecuritySettings, Settings
 from its_platform.telemetry import Progress, no_progress
 
 # A gate's question is neither answered from a cache nor counted as a live picture.
@@ -234,6 +234,7 @@ def _site(settings: Settings, candidate: Candidate, home: Path) -> Settings:
             "instances": candidate.instances,
             "threads": candidate.threads,
             "dynamic_batching": candidate.dynamic_batching,
+            "replicas": 1,
             "cache_mb": 0.0,
             "redis_url": None,
             "endpoints": (),
@@ -241,7 +242,9 @@ def _site(settings: Settings, candidate: Candidate, home: Path) -> Settings:
     )
     http, grpc, metrics = _free_ports(3)
     ports = Ports(triton_http=http, triton_grpc=grpc, triton_metrics=metrics)
-    return settings.model_copy(update={"home": home, "serving": serving, "ports": ports, "host": "127.0.0.1"})
+    # It is asked by this process alone, at this machine's own address.
+    own = {"home": home, "serving": serving, "ports": ports, "host": "127.0.0.1", "security": SecuritySettings()}
+    return settings.model_copy(update=own)
 
 
 def _copy_version(settings: Settings, site: Settings, route: Route) -> None:

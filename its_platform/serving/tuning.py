@@ -118,8 +118,8 @@ def candidates_for(
 
 
 def default_instances(cores: int) -> list[int]:
-    """One, half the cores, all of them."""
-    return sorted({1, max(1, cores // 2), cores})
+    """Two, one for each core, two for each: a single copy has no neighbour that serves while it is replaced."""
+    return sorted({2, max(2, cores), max(2, MOST_THREADS_A_CORE * cores)})
 
 
 def choose(measured: Sequence[Measured], limit_p95_ms: float) -> Choice:

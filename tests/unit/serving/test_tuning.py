@@ -66,8 +66,8 @@ def test_only_what_the_cores_can_run_is_tried() -> None:
         candidates_for([0], [1], [False], cores=2)
 
 
-@pytest.mark.parametrize(("cores", "expected"), [(1, [1]), (2, [1, 2]), (8, [1, 4, 8])])
-def test_without_numbers_copies_go_by_the_cores(cores: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(("cores", "expected"), [(1, [2]), (2, [2, 4]), (8, [2, 8, 16])])
+def test_without_numbers_copies_go_by_the_cores_and_are_never_one(cores: int, expected: list[int]) -> None:
     assert default_instances(cores) == expected
 
 
