@@ -98,8 +98,8 @@ docs: install .venv/.dev  ## write the page of the settings and the graph of the
 	@$(BIN)/python -m pytest tests/conventions
 
 lock:  ## resolve the requirements anew
-	@for name in main dev; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt; done
-	@for name in dvc triton uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in main dev triton; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in dvc uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
 	@uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/tritonserver.in -o requirements/tritonserver.txt
 
 clean: down  ## remove all state of this checkout; environments stay

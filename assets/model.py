@@ -18,13 +18,14 @@ class Training(dg.Config):
     group_name="model",
     owners=["team:ml"],
     kinds={"mlflow", "pytorch", "onnx"},
-    description="A detector trained on the dataset version, exported, evaluated by slice, registered in MLflow.",
+    description="A detector trained on the dataset version, exported to what it is served as, registered in MLflow.",
 )
 def candidate_model(
     context: dg.AssetExecutionContext, config: Training, stores: StoresResource, dataset_version: str
 ) -> dg.Output[int]:
     from pathlib import Path
 
+    from its_platform.model.formats import choose_format
     from its_platform.model.pictures import curves, sample_predictions
     from its_platform.model.train import base_weights, train_candidate
     from its_platform.release import publish_card
@@ -43,7 +44,8 @@ def candidate_model(
             weights=weights,
             dagster_run=context.run.run_id,
         )
-        card = publish_card(opened, candidate.model_version.version)
+        chosen = choose_format(opened, candidate.model_version.version, progress_to(context.log))
+        card = publish_card(opened, chosen.version.version)
         pictures = {
             "curves": picture(curves(opened, candidate), "training curves"),
             "predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth"),
@@ -53,13 +55,14 @@ def candidate_model(
         for s in candidate.evaluation.slices
         if s.class_name is None
     ]
-    version = candidate.model_version
+    version = chosen.version
     return dg.Output(
         version.version,
         metadata={
             "model version": version.version,
             "dataset": version.dataset_version,
             "digest": version.digest,
+            "format": f"{version.format}: {chosen.why}",
             "MLflow run": candidate.run_id,
             "by slice": table(rows),
             "model card": dg.MetadataValue.md(as_markdown(card)),

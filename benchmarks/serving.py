@@ -31,13 +31,15 @@ import numpy as np
 import numpy.typing as npt
 
 from figures import Comparison, Figure, Round, above_peer, measure, times_peer
+from its_platform.contract import FORMATS, files_digest
 from its_platform.model.embedder import export_embedder
-from its_platform.model.export import DetectorFile, detect_squares, export_detector, open_session
+from its_platform.model.export import export_detector
+from its_platform.model.exported import DetectorFile, ExportedDetector, open_detector
 from its_platform.model.letterbox import letterbox
 from its_platform.serving.client import DetectorClient
 from its_platform.serving.config import FRONT
 from its_platform.serving.processes import running, stubs
-from its_platform.serving.repository import file_digest, place_version, route_of, write_routes
+from its_platform.serving.repository import place_version, route_of, write_routes
 from its_platform.serving.server import start_triton, stop_triton
 from its_platform.settings import STARTER_WEIGHTS, Settings
 from its_platform.stores.registry import ModelVersion
@@ -63,11 +65,11 @@ Pictures = list[npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Served:
-    """One detector: asked in process through `sessions`, or in Triton as `version`."""
+    """One detector: asked in this process through `workers`, or in Triton as `version`."""
 
     version: ModelVersion
     stage: str
-    sessions: list[Any]
+    workers: list[ExportedDetector]
     squares: Pictures
 
 
@@ -178,11 +180,11 @@ def fitting_ms(pictures: Pictures, size: int) -> float:
 
 
 def in_process(detector: Served, count: int) -> Cost:
-    """Two workers, a session of one thread each, take images as they get to them."""
+    """Two workers, a runtime of one thread each, take images as they get to them."""
 
     def work(worker: int) -> None:
         for number in range(worker, count, WORKERS):
-            detect_squares(detector.sessions[worker], detector.squares[number % len(detector.squares)][None])
+            detector.workers[worker].detect(detector.squares[number % len(detector.squares)][None])
 
     before, began = cpu_ms_of([getpid()]), time.perf_counter()
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -277,7 +279,7 @@ class Log:
 def platform(settings: Settings, progress: Progress) -> Iterator[tuple[dict[int, Served], Pictures]]:
     """A Triton that serves both detectors, and the pictures to ask it with."""
     progress("serving, export", 0, len(IMAGES) + 1)
-    pictures = _pictures()
+    pictures = street_pictures()
     served = {}
     # The export loads PyTorch, which would stand beside the sessions that are measured.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -285,11 +287,11 @@ def platform(settings: Settings, progress: Progress) -> Iterator[tuple[dict[int,
         for number, size in enumerate(IMAGES):
             path = settings.home / f"{size}.onnx"
             about = pool.submit(export_detector, STARTER_WEIGHTS, path, size).result()
-            version = _version(about, path)
+            version = version_of(about, path)
             place_version(settings, version, path)
             squares = [letterbox(picture, size)[0] for picture in pictures]
-            sessions = [open_session(path, threads=1) for _ in range(WORKERS)]
-            served[size] = Served(version, "production" if number == 0 else "staging", sessions, squares)
+            workers = [open_detector(path, threads=1) for _ in range(WORKERS)]
+            served[size] = Served(version, "production" if number == 0 else "staging", workers, squares)
             progress("serving, export", number + 1, len(IMAGES) + 1, f"{size} px")
     write_routes(settings, {one.stage: route_of(one.version) for one in served.values()})
     start_triton(settings)
@@ -300,14 +302,16 @@ def platform(settings: Settings, progress: Progress) -> Iterator[tuple[dict[int,
         stop_triton(settings)
 
 
-def _pictures() -> Pictures:
+def street_pictures() -> Pictures:
     from its_platform.simulation import render
 
     views = ("junction", "boulevard", "motorway")
     return [render(view, 1, float(at_s)).image for view in views for at_s in range(0, 40, 10)]
 
 
-def _version(about: DetectorFile, path: Path) -> ModelVersion:
+def version_of(about: DetectorFile, path: Path, format_name: str = "onnx") -> ModelVersion:
+    """What a registry would say of an exported file."""
+    files = [path.with_suffix(Path(name).suffix) for name in FORMATS[format_name].files]
     return ModelVersion(
         name="traffic-detector",
         version=1,
@@ -318,7 +322,8 @@ def _version(about: DetectorFile, path: Path) -> ModelVersion:
         image_size=about.image_size,
         classes=list(about.classes),
         thresholds={},
-        onnx_digest=file_digest(path),
+        onnx_digest=files_digest(files),
+        format=format_name,
     )
 
 

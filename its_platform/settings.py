@@ -88,10 +88,14 @@ class DatasetSettings(_Group):
 class TrainingSettings(_Group):
     """How a detector is trained."""
 
-    family: Literal["yolo"] = Field("yolo", description="Kind of detector.")
+    family: Literal["yolo", "rtdetr"] = Field("yolo", description="Kind of detector.")
     weights: Path = Field(STARTER_WEIGHTS, description="What a first training starts from.")
     epochs: int = Field(4, ge=1, description="Passes over the training split.")
     image_size: int = Field(320, ge=32, multiple_of=32, description="Side in pixels of the square a detector is given.")
+    rectangular: bool = Field(
+        False,
+        description="Export for the shape of most frames (320x192 for 16:9) instead of the square, which pads them.",
+    )
     batch: int = Field(16, ge=1, description="Frames in one training step.")
     learning_rate: float = Field(0.001, gt=0, description="Highest rate of the optimiser; it falls from there.")
     freeze_layers: int = Field(0, ge=0, description="The first layers, this many, keep the weights they come with.")
@@ -129,6 +133,9 @@ class GateSettings(_Group):
     )
     parity_floor: float = Field(
         0.99, ge=0, le=1, description="Share of the detector's own boxes that the export has too."
+    )
+    format_tolerance: float = Field(
+        0.02, ge=0, le=1, description="AP50 that a format which rounds (onnx-int8, tensorrt) may lose against FP32."
     )
     latency_ratio: float = Field(1.5, gt=0, description="Slowest allowed, as a multiple of the served model.")
     latency_rounds: int = Field(5, ge=3, description="Rounds in which candidate and served model take turns.")
@@ -228,6 +235,9 @@ class NotificationSettings(_Group):
 class ServingSettings(_Group):
     """How Triton serves."""
 
+    format: Literal["auto", "onnx", "onnx-int8", "openvino", "tensorrt"] = Field(
+        "auto", description="What a trained version is served as; auto is the fastest here of those that are as good."
+    )
     instances: int = Field(2, ge=1, description="Copies of each detector.")
     replicas: int = Field(
         1, ge=1, le=16, description="Tritons that serve the same; live pictures are spread over them."

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from its_platform.contract import served_digest
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.release.gates import Signature, Tensor
 from its_platform.release.gates.serving import MIB
@@ -264,10 +265,10 @@ class FakeTriton:
         self._reach()
         if version not in self.memory.get(model, {}):
             raise NotFound(f"{model} version {version} is not ready")
-        file = self.settings.model_repository / model / str(version) / repository.ONNX_FILE
+        folder = self.settings.model_repository / model / str(version)
         side = int(model.rsplit("-", 1)[1])
         tensors = Tensor("images", "UINT8", (-1, side, side, 3)), Tensor("detections", "FP32", (-1, 300, 6))
-        return Signature(repository.file_digest(file), tensors[:1], tensors[1:])
+        return Signature(served_digest(folder, "onnx"), tensors[:1], tensors[1:])
 
     def memory_bytes(self, model: str, version: int) -> int | None:
         return self.resident.get(version, 200 * MIB) if version in self.memory.get(model, {}) else None

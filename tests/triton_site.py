@@ -16,9 +16,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from its_platform.contract import files_digest
 from its_platform.serving import health, server
 from its_platform.serving.client import DetectorClient, ModelRefused, detect_once, with_client
-from its_platform.serving.repository import file_digest, place_version, read_routes, route_of, write_routes
+from its_platform.serving.repository import place_version, read_routes, route_of, write_routes
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores.registry import ModelVersion
 from ports import free_ports
@@ -70,7 +71,7 @@ def version_of(number: int, path: Path) -> ModelVersion:
         image_size=SIZE,
         classes=CLASSES,
         thresholds={"car": 0.5, "truck": 0.4},
-        onnx_digest=file_digest(path),
+        onnx_digest=files_digest([path]),
     )
 
 

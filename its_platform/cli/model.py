@@ -59,6 +59,8 @@ def train(
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
     """The registered versions, oldest first."""
+    from its_platform.contract import size_text
+
     stores = _stores()
     aliases: dict[int, list[str]] = {}
     for alias, version in stores.registry.aliases().items():
@@ -70,7 +72,8 @@ def list_(json: JsonFlag = False) -> None:
             "aliases": ", ".join(sorted(aliases.get(known.version, []))),
             "dataset": known.dataset_version,
             "family": known.family,
-            "image_size": known.image_size,
+            "image_size": size_text(known.image_size),
+            "format": known.format,
             "parity": known.tags.get("parity", ""),
             "digest": known.digest[:12],
         }
@@ -138,22 +141,58 @@ def evaluate(
 
 @app.command()
 def export(
-    weights: Annotated[Path, typer.Option(help="The .pt of a detector.")],
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
-    size: Annotated[int, typer.Option(help="Side of the square input in pixels.")] = 320,
+    version: Annotated[int | None, typer.Argument(help="A registered version, to give it another format.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="auto, onnx-int8, openvino or tensorrt.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Instead of a version, the .pt of a detector.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The ONNX file to write of it.")] = None,
+    size: Annotated[str, typer.Option(help="Of its input in pixels: 320, or width and height as 320x192.")] = "320",
     iou: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the box choice inside.")] = 0.7,
     json: JsonFlag = False,
 ) -> None:
-    """Write the ONNX file of a detector, with uint8 input and the box choice inside."""
+    """Register a version in another format, or write the ONNX file of a detector's weights."""
+    from its_platform.errors import BadInput
+
+    if version is not None and format_ is not None and weights is None and out is None:
+        _export_version(version, format_, json)
+    elif version is None and format_ is None and weights is not None and out is not None:
+        _export_weights(weights, out, size, iou, json)
+    else:
+        raise BadInput(
+            "An export begins with a version and --format, or with --weights and --out.",
+            "Such as: its model export 3 --format onnx-int8",
+        )
+
+
+@app.command()
+def formats(version: int, json: JsonFlag = False) -> None:
+    """What is known of the formats of a version's weights: scores, cost of an image, which one is served, and why."""
     from dataclasses import asdict
 
-    from its_platform.errors import BadInput
-    from its_platform.model.export import export_detector
+    from its_platform.model.formats import choice_of, formats_of
 
-    if size < 32 or size % 32:
-        raise BadInput(f"The size {size} is not a multiple of 32.", "Take 320 or 640.")
-    about = export_detector(weights, out, size, iou)
-    emit({"out": str(out), **asdict(about)}, json)
+    stores = _stores()
+    rows = [asdict(one) for one in formats_of(stores, version)]
+    chosen, why = choice_of(stores, version)
+    emit({"formats": rows, "chosen": chosen, "why": why}, json, lambda: _formats(rows, version))
+    if not json and why:
+        say(why)
+    if not json and not rows:
+        say(f"Nothing was measured yet: its model export {version} --format auto")
+
+
+@app.command()
+def initial(
+    out: Annotated[Path, typer.Option(help="The .pt to write.")],
+    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Write an RT-DETR of random numbers, for the first training of that family: for YOLO there is the starter."""
+    from its_platform.model.export import digest_of
+    from its_platform.model.rtdetr_trainer import initial_weights
+    from its_platform.settings import load_settings
+
+    path = initial_weights(out, load_settings().classes, seed)
+    emit({"out": str(path), "family": "rtdetr", "digest": digest_of(path)}, json)
 
 
 @app.command()
@@ -175,6 +214,59 @@ def _page(text: str) -> Any:
     from rich.markdown import Markdown
 
     return Markdown(text)
+
+
+def _export_version(version: int, format_name: str, json: bool) -> None:
+    from dataclasses import asdict
+
+    from its_platform.model.formats import choose_format, export_format, formats_of
+    from its_platform.telemetry import terminal_progress
+
+    stores = _stores()
+    with terminal_progress() as progress:
+        if format_name == "auto":
+            made = choose_format(stores, version, progress, wanted="auto").version
+        else:
+            made = export_format(stores, version, format_name, progress)
+    rows = [asdict(one) for one in formats_of(stores, version)]
+    facts = {"version": made.version, "format": made.format, "exported_from": version, "formats": rows}
+    emit(facts, json, lambda: _formats(rows, version))
+    if not json:
+        say(f"Version {made.version} is {made.format}.")
+
+
+def _export_weights(weights: Path, out: Path, size: str, iou: float, json: bool) -> None:
+    from dataclasses import asdict
+
+    from its_platform.contract import read_size
+    from its_platform.errors import BadInput
+    from its_platform.model.export import export_detector
+    from its_platform.model.letterbox import shape_of
+
+    try:
+        wanted = read_size(size)
+    except ValueError:
+        wanted = 0
+    if any(side < 32 or side % 32 for side in shape_of(wanted)):
+        raise BadInput(f"The size {size} is not made of multiples of 32.", "Take 320, 640 or 320x192.")
+    about = export_detector(weights, out, wanted, iou)
+    emit({"out": str(out), **asdict(about)}, json)
+
+
+def _formats(rows: list[dict[str, Any]], version: int) -> Any:
+    shown = [
+        {
+            "format": row["format"],
+            "version": row["version"] or "",
+            "mAP50": round(row["map50"], 3),
+            "AP50, any class": round(row["any_class_ap50"], 3),
+            "parity": round(row["parity"], 3),
+            "CPU ms an image": row["cpu_ms"],
+            "not served because": row["objection"],
+        }
+        for row in rows
+    ]
+    return rows_table(shown, title=f"formats of version {version}")
 
 
 def _slices(measured: Evaluation, title: str) -> Any:

@@ -56,6 +56,8 @@ FULL = Scale(
     settings={
         "dataset": {"block_s": 20.0, "guard_s": 2.0, "split_train": 0.6, "split_val": 0.1, "split_test": 0.15},
         "training": {"epochs": 2, "image_size": 320, "batch": 16},
+        # Measuring every format would take minutes of the demo's ten.
+        "serving": {"format": "onnx"},
         "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.7}},
         "drift": {"window_s": 240.0, "minimum_rows": 120, "windows": 2, "windows_drifted": 2},
         "retraining": {
@@ -79,6 +81,7 @@ TINY = Scale(
     settings={
         "dataset": {"block_s": 6.0, "guard_s": 1.0, "split_train": 0.5, "split_val": 0.2, "split_test": 0.3},
         "training": {"epochs": 1, "image_size": 160, "batch": 8},
+        "serving": {"format": "onnx"},
         "gates": {
             "simulated_floor": 0.0,
             "class_floor": 0.0,

@@ -124,6 +124,8 @@ def settings_for(world: World, plan: LoopPlan) -> dict[str, Any]:
             "learning_rate": 0.0005,
             "freeze_layers": 10,
         },
+        # The report compares trainings, so that each has one version.
+        "serving": {"format": "onnx"},
         # A few hundred boxes, few of them of the rarer classes: a slice scatters by more than the usual tolerance.
         "gates": {"slice_tolerance": 0.08, "class_tolerance": 0.15},
         "drift": {

@@ -95,12 +95,12 @@ def judge(
     classes: Sequence[str],
     slices: Mapping[str, npt.NDArray[np.bool_]],
 ) -> list[SliceScore]:
-    """Scores of a version's ONNX file on these frames, blocks of frames drawn anew for the intervals."""
+    """Scores of a version's exported file on these frames, blocks of frames drawn anew for the intervals."""
     from its_platform.model.evaluate import block_names, detect_frames, truth_of
-    from its_platform.model.registered import ONNX, version_folder
+    from its_platform.model.registered import exported_file
     from its_platform.model.scoring import score_detections
 
-    found = detect_frames(play.stores, version_folder(play.stores, version) / ONNX, judged, classes, play.progress)
+    found = detect_frames(play.stores, exported_file(play.stores, version), judged, classes, play.progress)
     return score_detections(truth_of(judged, classes), found, classes, slices, block_names(judged))
 
 

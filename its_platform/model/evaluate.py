@@ -1,8 +1,9 @@
 """An exported detector judged on the held-out part of a dataset version, slice by slice.
 
-Enters: an ONNX file of `export` and a version's manifest. Leaves: an `Evaluation`. The judged part is `test` and
-`golden` together (`all` and its slices); the slices `golden` and `golden/...` are the golden frames alone, and it is
-those that gates read. Training and validation frames never judge: the first taught, the second chose the thresholds.
+Enters: an exported detector, of any format, and a version's manifest. Leaves: an `Evaluation`. The judged part is
+`test` and `golden` together (`all` and its slices); the slices `golden` and `golden/...` are the golden frames alone,
+and it is those that gates read. Training and validation frames never judge: the first taught, the second chose the
+thresholds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from its_platform.errors import BadInput
-from its_platform.model.export import MAX_BATCH, detect_squares, open_session, read_detector
+from its_platform.model.exported import MAX_BATCH, open_detector, read_detector
 from its_platform.model.letterbox import Fit, letterbox, to_picture
 from its_platform.model.scoring import (
     BOOTSTRAP_ROUNDS,
@@ -82,13 +83,13 @@ def evaluate_version(stores: Stores, version: int, dataset: str, progress: Progr
     """Judge a registered version on the held-out frames of any dataset version, over that dataset's classes."""
     from its_platform.dataset import load_manifest
     from its_platform.dataset import version as dataset_version
-    from its_platform.model.registered import ONNX, version_folder
+    from its_platform.model.registered import exported_file
     from its_platform.stores.registry import MODEL_NAME
 
     known = stores.registry.get(MODEL_NAME, version)
     classes = dataset_version(stores, dataset).classes
-    onnx, manifest = version_folder(stores, version) / ONNX, load_manifest(stores, dataset)
-    return evaluate_onnx(stores, onnx, manifest, classes, known.thresholds, dataset=dataset, progress=progress)
+    exported, manifest = exported_file(stores, version), load_manifest(stores, dataset)
+    return evaluate_onnx(stores, exported, manifest, classes, known.thresholds, dataset=dataset, progress=progress)
 
 
 def detect_frames(
@@ -102,13 +103,14 @@ def detect_frames(
     """What the detector finds in each row of a manifest: `[k, 6]` in pixels of the picture, class as in `classes`."""
     if load is None:
         load = _loader(stores)
-    about, session = read_detector(onnx), open_session(onnx)
+    detector = open_detector(onnx)
+    about = detector.about
     place = {i: list(classes).index(name) for i, name in enumerate(about.classes) if name in classes}
     found: list[npt.NDArray[np.float32]] = []
     for keys in _chunks(list(frames["object_key"])):
         pictures = [load(key) for key in keys]
         squares, fits = zip(*(letterbox(picture, about.image_size) for picture in pictures), strict=True)
-        rows = detect_squares(session, np.stack(squares))
+        rows = detector.detect(np.stack(squares))
         for answer, fit, picture in zip(rows, fits, pictures, strict=True):
             found.append(_in_picture(answer, fit, picture.shape[:2], place))
         progress("evaluate", len(found), len(frames))

@@ -1,6 +1,6 @@
 """A detector's weights become the ONNX file that Triton serves, with its box choice inside.
 
-Enters: a `.pt` of the Ultralytics family. Leaves: an ONNX file with input `images` UINT8 `[n, S, S, 3]` (RGB,
+Enters: a `.pt` of the Ultralytics family. Leaves: an ONNX file with input `images` UINT8 `[n, H, W, 3]` (RGB,
 letterboxed by the caller), output `detections` FP32 `[n, 300, 6]` and the facts about it in its metadata; and
 `parity`, which says how many of the detector's own boxes the file finds. Thresholds do not belong here: the file
 answers every box above confidence 0.01.
@@ -10,43 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from its_platform.contract import ImageSize
 from its_platform.errors import BadInput
-from its_platform.model.onnx_graph import INPUT, OPSET, OUTPUT, end_to_end
+from its_platform.model.exported import MAX_BATCH, DetectorFile, open_detector
+from its_platform.model.letterbox import shape_of
+from its_platform.model.onnx_graph import OPSET, HeadKind, end_to_end
 from its_platform.weights import check_weights
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
 CONFIDENCE = 0.01
-MAX_BATCH = 8
-
-
-@dataclass(frozen=True)
-class DetectorFile:
-    """What an exported detector says about itself. `digest` is the sha256 of the weights that it came from."""
-
-    classes: tuple[str, ...]
-    image_size: int
-    iou: float
-    confidence: float
-    family: str
-    dataset: str
-    digest: str
 
 
 @dataclass(frozen=True)
 class ParityResult:
-    """How far the export finds the detector's own boxes (Ultralytics' NMS on the same squares).
+    """How far the export finds the detector's own boxes (Ultralytics' choice on the same pictures).
 
     `share`: of the detector's own boxes, those with a box of the same class at IoU 0.9 or more and a confidence at
     most `confidence_tolerance` away; the lowest of all batch sizes. `extra`: boxes that only the export has, as a
@@ -70,7 +55,7 @@ def digest_of(path: Path) -> str:
 
 
 def export_detector(
-    weights: Path, out: Path, image_size: int, iou: float = 0.7, dataset: str = "", family: str = "yolo"
+    weights: Path, out: Path, image_size: ImageSize, iou: float = 0.7, dataset: str = "", family: str = "yolo"
 ) -> DetectorFile:
     """Write the ONNX file of `weights` to `out`, whole or not at all. Raises `BadInput` for weights it cannot read."""
     import onnx
@@ -79,10 +64,10 @@ def export_detector(
     weights, out = Path(weights), Path(out)
     network, head, classes = inference_network(weights)
     raw = _raw_graph(network, image_size)
-    model = end_to_end(onnxslim.slim(raw), image_size, head, CONFIDENCE, iou)
+    model = end_to_end(onnxslim.slim(raw), shape_of(image_size), head, CONFIDENCE, iou)
     about = DetectorFile(classes, image_size, iou, CONFIDENCE, family, dataset, digest_of(weights))
-    for key, value in asdict(about).items():
-        model.metadata_props.add(key=key, value=json.dumps(value))
+    for key, value in about.as_text().items():
+        model.metadata_props.add(key=key, value=value)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     part.write_bytes(model.SerializeToString())
@@ -91,43 +76,19 @@ def export_detector(
     return about
 
 
-def read_detector(path: Path) -> DetectorFile:
-    """The facts in an exported file. Raises `BadInput` where it is not one of ours."""
-    return _about(open_session(path, threads=1), path)
-
-
-def open_session(path: Path, threads: int = 2) -> InferenceSession:
-    """An ONNX Runtime session on the CPU. Raises `BadInput` for a file that is no ONNX graph."""
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NoSuchFile) as error:
-        raise BadInput(f"{path} is not an ONNX file that can be run.", "Export it again.") from error
-
-
-def detect_squares(session: InferenceSession, squares: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Rows `[n, 300, 6]` for letterboxed RGB squares uint8 `[n, S, S, 3]`."""
-    return session.run([OUTPUT], {INPUT: np.ascontiguousarray(squares)})[0]
-
-
 def parity(
     weights: Path,
-    onnx_file: Path,
+    exported: Path,
     squares: npt.NDArray[np.uint8],
     batches: Iterable[int] = range(1, MAX_BATCH + 1),
     confidence_tolerance: float = 0.01,
 ) -> ParityResult:
-    """Compare an export with the detector that it came from, on letterboxed squares uint8 `[n, S, S, 3]`.
+    """Compare an export, of any format, with the detector that it came from, on letterboxed uint8 `[n, H, W, 3]`.
 
-    Every batch size sees every square. No box on either side is full agreement.
+    Every batch size sees every picture. No box on either side is full agreement.
     """
-    session = open_session(onnx_file)
-    own = own_detections(weights, squares, _about(session, onnx_file).iou)
+    detector = open_detector(exported)
+    own = own_detections(weights, squares, detector.about.iou)
     total = sum(map(len, own))
     by_batch, worst, extra = {}, 0.0, 0
     for size in batches:
@@ -137,7 +98,7 @@ def parity(
             short = size - len(chunk)
             # A last short chunk is filled up, so that this batch size is what is really run.
             whole = np.concatenate([chunk, np.repeat(chunk[-1:], short, axis=0)]) if short else chunk
-            found += [rows[rows[:, 4] > 0] for rows in detect_squares(session, whole)[: len(chunk)]]
+            found += [rows[rows[:, 4] > 0] for rows in detector.detect(whole)[: len(chunk)]]
         matched, surplus, difference = _agreement(own, found, confidence_tolerance)
         by_batch[size] = matched / total if total else float(not surplus)
         worst, extra = max(worst, difference), max(extra, surplus)
@@ -145,21 +106,32 @@ def parity(
 
 
 def own_detections(weights: Path, squares: npt.NDArray[np.uint8], iou: float) -> list[npt.NDArray[np.float32]]:
-    """What Ultralytics itself finds in squares at confidence 0.01: a `[k, 6]` array each."""
+    """What Ultralytics itself finds in pictures at confidence 0.01: a `[k, 6]` array each."""
     import torch
-    from ultralytics.utils.nms import non_max_suppression
 
     network, head, _ = inference_network(Path(weights))
     answers: list[npt.NDArray[np.float32]] = []
     with torch.inference_mode():
         for square in squares:
             picture = torch.from_numpy(square.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-            chosen = non_max_suppression(network(picture), CONFIDENCE, iou, max_det=300, end2end=head == "end2end")
-            answers.append(chosen[0].numpy())
+            answers.append(chosen_boxes(network(picture), head, square.shape[:2], iou)[0])
     return answers
 
 
-def inference_network(weights: Path) -> tuple[Any, str, tuple[str, ...]]:
+def chosen_boxes(raw: Any, head: HeadKind, shape: tuple[int, ...], iou: float) -> list[npt.NDArray[np.float32]]:
+    """Ultralytics' choice of a raw answer's boxes above confidence 0.01: `[k, 6]` for each picture of height, width."""
+    import torch
+    from ultralytics.utils import nms, ops
+
+    if head == "queries":
+        pixels = torch.tensor([shape[1], shape[0]] * 2)
+        rows = torch.cat([ops.xywh2xyxy(raw[..., :4]) * pixels, raw[..., 4:]], dim=-1)
+        return [one[one[:, 4] > CONFIDENCE].numpy() for one in rows]
+    chosen = nms.non_max_suppression(raw, CONFIDENCE, iou, max_det=300, end2end=head == "end2end")
+    return [one.numpy() for one in chosen]
+
+
+def inference_network(weights: Path) -> tuple[Any, HeadKind, tuple[str, ...]]:
     """The network fused for inference on the CPU in FP32, the kind of its head, its class names."""
     from its_platform.offline import prepare_ultralytics
 
@@ -182,14 +154,18 @@ def inference_network(weights: Path) -> tuple[Any, str, tuple[str, ...]]:
     for part in network.modules():
         if type(part).__name__ == "C2f":
             part.forward = part.forward_split  # the form that exports cleanly
-    return network.requires_grad_(False), "end2end" if layer.end2end else "anchors", classes
+    if type(layer).__name__ == "RTDETRDecoder":
+        head: HeadKind = "queries"
+    else:
+        head = "end2end" if layer.end2end else "anchors"
+    return network.requires_grad_(False), head, classes
 
 
-def _raw_graph(network: Any, image_size: int) -> Any:
+def _raw_graph(network: Any, image_size: ImageSize) -> Any:
     import onnx
     import torch
 
-    picture = torch.zeros(2, 3, image_size, image_size)
+    picture = torch.zeros(2, 3, *shape_of(image_size))
     with torch.inference_mode():
         anchors = network(picture).shape
     buffer = io.BytesIO()
@@ -207,15 +183,6 @@ def _raw_graph(network: Any, image_size: int) -> Any:
     for dimension, length in list(zip(raw.graph.output[0].type.tensor_type.shape.dim, anchors, strict=True))[1:]:
         dimension.dim_value = length
     return raw
-
-
-def _about(session: InferenceSession, path: Path) -> DetectorFile:
-    written = session.get_modelmeta().custom_metadata_map
-    try:
-        facts = {name: json.loads(written[name]) for name in DetectorFile.__dataclass_fields__}
-    except (KeyError, ValueError) as error:
-        raise BadInput(f"{path} was not exported by this platform.", "Export it with `its model export`.") from error
-    return DetectorFile(**{**facts, "classes": tuple(facts["classes"])})
 
 
 def _agreement(

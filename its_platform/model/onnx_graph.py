@@ -1,7 +1,7 @@
 """What is built round a detector's raw ONNX graph: uint8 pictures in front, the choice of boxes behind.
 
-Enters: an ONNX graph from float pictures `[n, 3, S, S]` to Ultralytics' raw head. Leaves: one standard ONNX graph
-(opset 17, no custom operators) from uint8 `[n, S, S, 3]` to FP32 `[n, 300, 6]`. No weights are read and no file is
+Enters: an ONNX graph from float pictures `[n, 3, H, W]` to Ultralytics' raw head. Leaves: one standard ONNX graph
+(opset 17, no custom operators) from uint8 `[n, H, W, 3]` to FP32 `[n, 300, 6]`. No weights are read and no file is
 written here.
 
 The choice of boxes is Ultralytics' own, step by step (best class of each anchor, strict comparisons, one NMS over
@@ -10,9 +10,10 @@ boxes moved apart by class), so that the export can be compared with the detecto
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from its_platform.detections import MAX_DETECTIONS
 
@@ -21,29 +22,34 @@ if TYPE_CHECKING:
 
 OPSET = 17
 INPUT, OUTPUT = "images", "detections"
+HeadKind = Literal["anchors", "end2end", "queries"]
 CLASS_OFFSET_PX = 7680.0  # Ultralytics' `max_wh`; another value rounds the boxes differently.
 
 
-def end_to_end(raw: ModelProto, image_size: int, head: str, confidence: float, iou: float) -> ModelProto:
-    """The whole detector as one graph.
+def end_to_end(raw: ModelProto, shape: tuple[int, int], head: HeadKind, confidence: float, iou: float) -> ModelProto:
+    """The whole detector as one graph, for pictures of `shape` (height, width).
 
-    `head` is `"anchors"` (raw output `[n, 4 + classes, anchors]`, centre and size, YOLOv8 and YOLO11) or
-    `"end2end"` (raw output `[n, k, 6]`, already chosen boxes, YOLO26).
+    `head` is `"anchors"` (raw output `[n, 4 + classes, anchors]`, centre and size, YOLOv8 and YOLO11), `"end2end"`
+    (raw output `[n, k, 6]`, already chosen boxes, YOLO26) or `"queries"` (the same, as centre and size in shares of the
+    picture, RT-DETR).
     """
     from onnx import checker, helper
 
     raw_input, raw_output = raw.graph.input[0].name, raw.graph.output[0].name
     before, before_values = _pixels_to_floats(raw_input)
+    dims = [d.dim_value for d in raw.graph.output[0].type.tensor_type.shape.dim]
     if head == "anchors":
-        dims = [d.dim_value for d in raw.graph.output[0].type.tensor_type.shape.dim]
         after, after_values = _choose_boxes(raw_output, anchors=dims[2], confidence=confidence, iou=iou)
-    else:
-        dims = [d.dim_value for d in raw.graph.output[0].type.tensor_type.shape.dim]
+    elif head == "end2end":
         after, after_values = _keep_confident(raw_output, rows=dims[1], confidence=confidence)
+    else:
+        corners, corner_values = _corners_in_pixels(raw_output, shape)
+        kept, kept_values = _keep_confident("its_corners", rows=dims[1], confidence=confidence)
+        after, after_values = corners + kept, corner_values + kept_values
     graph = helper.make_graph(
         [*before, *raw.graph.node, *after],
         "detector",
-        [helper.make_tensor_value_info(INPUT, 2, ["batch", image_size, image_size, 3])],
+        [helper.make_tensor_value_info(INPUT, 2, ["batch", *shape, 3])],
         [helper.make_tensor_value_info(OUTPUT, 1, ["batch", MAX_DETECTIONS, 6])],
         [*raw.graph.initializer, *before_values, *after_values],
     )
@@ -51,6 +57,21 @@ def end_to_end(raw: ModelProto, image_size: int, head: str, confidence: float, i
     model.ir_version = 8  # the newest that ONNX Runtime releases of 2022 and later all read
     checker.check_model(model)
     return model
+
+
+def cast_first(model: ModelProto) -> ModelProto:
+    """The same detector with the bytes of a picture made floats before they are turned round, as TensorRT wants it.
+
+    In other runtimes the order of `end_to_end` is the faster one.
+    """
+    changed = type(model)()
+    changed.CopyFrom(model)
+    turn, cast, *rest = changed.graph.node
+    cast.input[0], cast.output[0] = INPUT, "its_hwc_float"
+    turn.input[0], turn.output[0] = "its_hwc_float", "its_float"
+    del changed.graph.node[:]
+    changed.graph.node.extend([cast, turn, *rest])
+    return changed
 
 
 def _pixels_to_floats(name: str) -> tuple[list[NodeProto], list[TensorProto]]:
@@ -119,6 +140,25 @@ def _choose_boxes(raw: str, anchors: int, confidence: float, iou: float) -> tupl
     ]
     tail, tail_values = _blank_and_pad("its_picked", "its_top_3", kept)
     return nodes + tail, values + tail_values
+
+
+def _corners_in_pixels(raw: str, shape: tuple[int, int]) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Centre and size in shares of the picture become `its_corners`, x1, y1, x2, y2 in pixels, scores as they are."""
+    from onnx import helper
+
+    height, width = shape
+    # One product does it: a row (cx, cy, w, h, score, class) times this matrix.
+    matrix: npt.NDArray[np.float32] = np.eye(6, dtype=np.float32)
+    matrix[:4, :4] = np.array(
+        [
+            [width, 0, width, 0],
+            [0, height, 0, height],
+            [-width / 2, 0, width / 2, 0],
+            [0, -height / 2, 0, height / 2],
+        ],
+        np.float32,
+    )
+    return [helper.make_node("MatMul", [raw, "its_to_corners"], ["its_corners"])], [_constant("its_to_corners", matrix)]
 
 
 def _keep_confident(raw: str, rows: int, confidence: float) -> tuple[list[NodeProto], list[TensorProto]]:

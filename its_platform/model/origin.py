@@ -8,6 +8,8 @@ from its_platform.settings import REPOSITORY
 
 # The tag of an MLflow run that names the Dagster run which asked for the training.
 DAGSTER_TAG = "dagster_run_id"
+# The tag of a version, and of its run, that names the version whose weights it is in another format.
+EXPORTED_FROM = "exported_from"
 
 
 def code_commit() -> tuple[str, bool]:

@@ -10,8 +10,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from its_platform.contract import FORMATS
 from its_platform.errors import NotFound
 from its_platform.model.export import digest_of
+from its_platform.model.origin import EXPORTED_FROM
 from its_platform.model.scoring import Evaluation
 from its_platform.settings import REPOSITORY, STARTER_WEIGHTS
 from its_platform.stores.registry import MODEL_NAME
@@ -24,10 +26,20 @@ EVALUATION, WEIGHTS, ONNX, PARITY = "evaluation.json", "model.pt", "model.onnx",
 
 
 def version_folder(stores: Stores, version: int) -> Path:
-    """A local copy of a version's files: model.onnx, model.pt, evaluation.json, parity.json. Raises `NotFound`."""
+    """A local copy of a version's files: its format's, model.pt, evaluation.json, parity.json. Raises `NotFound`."""
     wanted = stores.registry.get(MODEL_NAME, version)
     folder = stores.settings.home / "cache" / "models" / f"{version}-{wanted.digest[:16]}"
     return stores.registry.download(MODEL_NAME, version, folder)
+
+
+def exported_file(stores: Stores, version: int) -> Path:
+    """A local copy of the file that a version is served as; of several, the one that is opened. Raises `NotFound`."""
+    return version_folder(stores, version) / FORMATS[stores.registry.get(MODEL_NAME, version).format].file
+
+
+def trained_version(known: ModelVersion) -> int:
+    """The version that was trained: this one, or the one that this is another format of."""
+    return int(known.tags.get(EXPORTED_FROM, known.version))
 
 
 def base_weights(stores: Stores, version: int) -> Path:
@@ -50,6 +62,7 @@ def pipeline_parameters(stores: Stores, version: int) -> dict[str, dict[str, Any
             "weights": str(_weights_of(stores, known, told["base_weights_digest"])),
             **{name: int(told[name]) for name in ("epochs", "image_size", "batch", "freeze_layers", "seed")},
             **{name: float(told[name]) for name in ("learning_rate", "export_iou")},
+            "rectangular": told.get("rectangular") == "True",
             "device": run.tags.get("device", "cpu"),
         },
     }

@@ -8,7 +8,9 @@ model.onnx, parity.json, evaluation.json. No database and no registry is touched
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from its_platform.contract import ImageSize
 from its_platform.model.evaluate import JUDGED_SPLITS, best_thresholds, detect_frames, evaluate_onnx, truth_of
 from its_platform.model.export import ParityResult, digest_of
 from its_platform.model.letterbox import letterbox
@@ -55,7 +58,22 @@ def training_parameters(
         "freeze_layers": training.freeze_layers,
         "seed": training.seed,
         "export_iou": training.export_iou,
+        # Only where it is so: a training that never heard of it is still the same training.
+        **({"rectangular": True} if training.rectangular else {}),
     }
+
+
+def export_size(parameters: dict[str, Any], manifest: DataFrame) -> ImageSize:
+    """What the export is given: the square that was trained on, or the shape of most frames at its longer side."""
+    side = int(parameters["image_size"])
+    if not parameters.get("rectangular"):
+        return side
+    shapes = Counter(zip(manifest["height"], manifest["width"], strict=True))
+    (height, width), _ = shapes.most_common(1)[0]
+    longer = max(height, width)
+    # The network halves a picture five times. Rounding up leaves a border, rounding down would shrink the picture.
+    fitted_height, fitted_width = (math.ceil(side * length / longer / 32) * 32 for length in (height, width))
+    return side if fitted_height == fitted_width else (fitted_height, fitted_width)
 
 
 def train_weights(
@@ -101,11 +119,11 @@ def export_weights(
 ) -> ParityResult:
     """model.pt becomes model.onnx, compared with the detector itself on the dataset's pictures (parity.json)."""
     trainer = trainer_of(parameters["family"])
-    weights, onnx, size = folder / WEIGHTS, folder / ONNX, parameters["image_size"]
+    weights, onnx, size = folder / WEIGHTS, folder / ONNX, export_size(parameters, manifest)
     progress("export", 0, 2, "ONNX")
     trainer.export(weights, onnx, size, parameters["export_iou"], parameters["dataset"])
     progress("export", 1, 2, "parity")
-    parity = trainer.parity(weights, onnx, _squares(stores, manifest, size))
+    parity = trainer.parity(weights, onnx, parity_pictures(stores, manifest, size))
     write_json(folder / PARITY, parity.as_dict())
     progress("export", 2, 2, f"{parity.share:.1%} of the detector's own boxes")
     return parity
@@ -128,11 +146,16 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def _squares(stores: Stores, manifest: DataFrame, size: int) -> npt.NDArray[np.uint8]:
-    """Judged frames spread evenly over the manifest, letterboxed; any frames where none may judge."""
+def parity_pictures(stores: Stores, manifest: DataFrame, size: ImageSize) -> npt.NDArray[np.uint8]:
+    """Judged frames of a dataset version, letterboxed; any of its frames where none may judge."""
+    judged = manifest[manifest["split"].isin(list(JUDGED_SPLITS))]
+    return fitted_pictures(stores, judged if len(judged) else manifest, size, PARITY_FRAMES)
+
+
+def fitted_pictures(stores: Stores, frames: DataFrame, size: ImageSize, most: int) -> npt.NDArray[np.uint8]:
+    """At most so many frames spread evenly over the rows, letterboxed: uint8 `[n, H, W, 3]`."""
     from its_platform.frames import load_image
 
-    judged = manifest[manifest["split"].isin(list(JUDGED_SPLITS))]
-    keys = list((judged if len(judged) else manifest)["object_key"])
-    chosen = sorted({round(i) for i in np.linspace(0, len(keys) - 1, min(PARITY_FRAMES, len(keys)))})
+    keys = list(frames["object_key"])
+    chosen = sorted({round(i) for i in np.linspace(0, len(keys) - 1, min(most, len(keys)))})
     return np.stack([letterbox(load_image(stores, keys[i]), size)[0] for i in chosen])

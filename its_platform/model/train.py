@@ -22,6 +22,7 @@ import numpy as np
 
 from its_platform.model.embedder import export_embedder
 from its_platform.model.export import ParityResult
+from its_platform.model.exported import read_detector
 from its_platform.model.origin import DAGSTER_TAG, code_commit
 from its_platform.model.registered import EVALUATION, ONNX, base_weights, evaluation_of
 from its_platform.model.scoring import Evaluation
@@ -191,7 +192,7 @@ def _register(
     facts = VersionFacts(
         dataset_version=wanted.name,
         family=parameters["family"],
-        image_size=parameters["image_size"],
+        image_size=read_detector(made.folder / ONNX).image_size,
         classes=list(made.trained.classes),
         thresholds=made.evaluation.thresholds,
         tags={

@@ -14,8 +14,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from its_platform.contract import ImageSize
 from its_platform.errors import BadInput
-from its_platform.model.export import DetectorFile, ParityResult
+from its_platform.model.export import ParityResult
+from its_platform.model.exported import DetectorFile
 from its_platform.telemetry import Progress
 
 
@@ -23,8 +25,9 @@ from its_platform.telemetry import Progress
 class TrainingPlan:
     """All that decides a training. `folder` is the only place that the family may write below.
 
-    data: folder with data.yaml in YOLO's form. image_size: pixels, of the square input. device: `auto`, `cpu` or the
-    number of a GPU. seed: two trainings of one plan on one machine give the same weights, as far as its kernels allow.
+    data: folder with data.yaml in YOLO's form. image_size: pixels, of the square that is trained on. device: `auto`,
+    `cpu` or the number of a GPU. seed: two trainings of one plan on one machine give the same weights, as far as its
+    kernels allow.
     """
 
     data: Path
@@ -73,18 +76,18 @@ class Trainer(Protocol):
         """Train. Raises `BadInput` for weights or data that cannot be used."""
         ...
 
-    def export(self, weights: Path, out: Path, image_size: int, iou: float, dataset: str) -> DetectorFile:
+    def export(self, weights: Path, out: Path, image_size: ImageSize, iou: float, dataset: str) -> DetectorFile:
         """Write the ONNX file that keeps the contract of `export`."""
         ...
 
-    def parity(self, weights: Path, onnx: Path, squares: npt.NDArray[np.uint8]) -> ParityResult:
-        """How many of the detector's own boxes the ONNX file finds, over batches 1 to 8."""
+    def parity(self, weights: Path, exported: Path, squares: npt.NDArray[np.uint8]) -> ParityResult:
+        """How many of the detector's own boxes an exported file of any format finds, over batches 1 to 8."""
         ...
 
 
 def families() -> Sequence[str]:
     """The families that can be trained."""
-    return ("yolo",)
+    return ("yolo", "rtdetr")
 
 
 def trainer_of(family: str) -> Trainer:
@@ -93,4 +96,8 @@ def trainer_of(family: str) -> Trainer:
         from its_platform.model.ultralytics_trainer import UltralyticsTrainer
 
         return UltralyticsTrainer()
+    if family == "rtdetr":
+        from its_platform.model.rtdetr_trainer import RtdetrTrainer
+
+        return RtdetrTrainer()
     raise BadInput(f"No trainer is known for the family {family!r}.", f"Known: {', '.join(families())}.")

@@ -16,8 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from its_platform.contract import ImageSize
 from its_platform.errors import BadInput
-from its_platform.model.export import DetectorFile, ParityResult, export_detector, parity
+from its_platform.hardware import has_fast_bf16
+from its_platform.model.export import ParityResult, export_detector, parity
+from its_platform.model.exported import DetectorFile
 from its_platform.model.trainer import EpochFigures, TrainedDetector, TrainingPlan
 from its_platform.offline import prepare_ultralytics
 from its_platform.telemetry import Progress
@@ -51,10 +54,10 @@ class UltralyticsTrainer:
         import torch
 
         device = _device(plan.device)
-        precision = "bf16" if device != "cpu" or has_fast_bf16() else "fp32"
+        precision = self._precision(device)
         epochs: list[EpochFigures] = []
         clock = _Clock()
-        trainer = _make_trainer(_overrides(plan, device, precision), precision)
+        trainer = self._make_trainer(self._overrides(plan, device, precision), precision)
         _listen(trainer, plan, epochs, clock, on_epoch, progress)
         threads = torch.get_num_threads()
         try:
@@ -67,11 +70,20 @@ class UltralyticsTrainer:
         classes = _save_weights(Path(trainer.best if Path(trainer.best).is_file() else trainer.last), best, plan)
         return TrainedDetector(best, classes, tuple(epochs), clock.rate(), precision, str(device))
 
-    def export(self, weights: Path, out: Path, image_size: int, iou: float, dataset: str) -> DetectorFile:
+    def export(self, weights: Path, out: Path, image_size: ImageSize, iou: float, dataset: str) -> DetectorFile:
         return export_detector(weights, out, image_size, iou, dataset, self.family)
 
-    def parity(self, weights: Path, onnx: Path, squares: npt.NDArray[np.uint8]) -> ParityResult:
-        return parity(weights, onnx, squares)
+    def parity(self, weights: Path, exported: Path, squares: npt.NDArray[np.uint8]) -> ParityResult:
+        return parity(weights, exported, squares)
+
+    def _precision(self, device: str) -> str:
+        return "bf16" if device != "cpu" or has_fast_bf16() else "fp32"
+
+    def _overrides(self, plan: TrainingPlan, device: str, precision: str) -> dict[str, Any]:
+        return _overrides(plan, device, precision)
+
+    def _make_trainer(self, overrides: dict[str, Any], precision: str) -> Any:
+        return _make_trainer(overrides, precision)
 
 
 class _Clock:
@@ -89,15 +101,6 @@ class _Clock:
 
     def rate(self) -> float:
         return round(self.images / self.seconds, 2) if self.seconds else 0.0
-
-
-def has_fast_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; without, bfloat16 is far slower than FP32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _device(wanted: str) -> str:
@@ -123,7 +126,7 @@ def _overrides(plan: TrainingPlan, device: str, precision: str) -> dict[str, Any
         "seed": plan.seed,
         "deterministic": device == "cpu",
         "freeze": plan.freeze_layers or None,
-        "amp": "bf16" if device != "cpu" else False,
+        "amp": "bf16" if device != "cpu" and precision == "bf16" else False,
         "optimizer": "AdamW",
         "lr0": plan.learning_rate,
         "momentum": 0.9,
@@ -174,7 +177,7 @@ def _data_yaml(plan: TrainingPlan) -> Path:
 def _make_trainer(overrides: dict[str, Any], precision: str) -> Any:
     import torch
     from ultralytics.models.yolo.detect import DetectionTrainer
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
     from ultralytics.utils import RANK
 
     class CpuBf16Model(DetectionModel):
@@ -196,6 +199,8 @@ def _make_trainer(overrides: dict[str, Any], precision: str) -> Any:
 
     class OfflineTrainer(DetectionTrainer):
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+            if isinstance(weights, RTDETRDetectionModel):
+                raise BadInput(f"{overrides['model']} is an RT-DETR, not a YOLO.", "Set training.family to rtdetr.")
             is_bf16 = precision == "bf16" and self.device.type == "cpu"
             network = CpuBf16Model if is_bf16 else DetectionModel
             model = network(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=verbose and RANK == -1)
@@ -298,12 +303,19 @@ def _plain(name: str) -> str:
 def _save_weights(source: Path, out: Path, plan: TrainingPlan) -> tuple[str, ...]:
     """The weights alone, in half precision, without optimizer state or this machine's paths; its class names."""
     import torch
-    import ultralytics
     from ultralytics.nn.tasks import load_checkpoint
 
     model, _ = load_checkpoint(str(source), device=torch.device("cpu"))
+    save_checkpoint(model, out, {"imgsz": plan.image_size, "task": "detect"})
+    return tuple(model.names[i] for i in sorted(model.names))
+
+
+def save_checkpoint(model: Any, out: Path, about: dict[str, Any]) -> None:
+    """Write a network as a checkpoint that `weights.check_weights` lets pass; it is left in half precision."""
+    import torch
+    import ultralytics
+
     model.half().requires_grad_(False)
-    about = {"imgsz": plan.image_size, "task": "detect"}
     model.args = about
     model.criterion = None
     if hasattr(model, "pt_path"):
@@ -313,4 +325,3 @@ def _save_weights(source: Path, out: Path, plan: TrainingPlan) -> tuple[str, ...
         {"epoch": -1, "model": model, "ema": None, "train_args": about, "version": ultralytics.__version__}, part
     )
     part.replace(out)
-    return tuple(model.names[i] for i in sorted(model.names))

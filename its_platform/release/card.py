@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from its_platform.contract import size_text
 from its_platform.model.export import digest_of
 from its_platform.model.registered import EVALUATION, ONNX, version_folder
 from its_platform.model.scoring import ANY_CLASS, Evaluation, SliceScore
@@ -32,7 +33,14 @@ ARTEFACTS = "card"
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 # MLflow's column for a version's description holds no more.
 DESCRIPTION_LETTERS = 5000
-FORMATS = {".onnx": "ONNX, what Triton serves", ".pt": "PyTorch weights, to train on from", ".json": "figures"}
+FORMATS = {
+    ".onnx": "ONNX, what Triton serves",
+    ".xml": "OpenVINO's graph, what Triton serves",
+    ".bin": "OpenVINO's weights",
+    ".plan": "TensorRT plan, what Triton serves",
+    ".pt": "PyTorch weights, to train on from",
+    ".json": "figures",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class ModelCard:
         whole = self.evaluation.score(GOLDEN) if self.evaluation else None
         anyhow = self.evaluation.score(GOLDEN, ANY_CLASS) if self.evaluation else None
         lines = [
-            f"**{self.version.family}**, {self.version.image_size} px, {', '.join(self.version.classes)}; "
+            f"**{self.version.family}**, {size_text(self.version.image_size)} px, {', '.join(self.version.classes)}; "
             f"dataset {self.version.dataset_version}.",
             f"Gates: **{self.outcome}**.",
         ]
@@ -187,11 +195,19 @@ def _files(folder: Path) -> list[VersionFile]:
 
 
 def _weights_in(folder: Path) -> int | None:
-    """The numbers in the graph's floating-point constants, which are its weights."""
+    """The numbers in the constants of the graph that are, or before quantisation were, floating-point: its weights."""
     import onnx
 
     path = folder / ONNX
     if not path.is_file():
         return None
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-    return sum(math.prod(one.dims) for one in onnx.load(str(path)).graph.initializer if one.data_type in floats)
+    constants = onnx.load(str(path)).graph.initializer
+    is_quantised = any(one.name.endswith("_quantized") for one in constants)
+    return sum(
+        math.prod(one.dims)
+        for one in constants
+        # By these names ONNX Runtime calls what it rounded, and the steps that it rounded to.
+        if one.name.endswith("_quantized")
+        or (one.data_type in floats and not (is_quantised and one.name.endswith("_scale")))
+    )

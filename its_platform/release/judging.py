@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
+from its_platform.contract import FORMATS
 from its_platform.dataset import record_use
 from its_platform.dataset import version as dataset_version
 from its_platform.errors import BadInput, NotFound
@@ -29,6 +31,7 @@ from its_platform.release.gates import (
     dataset_card,
     export_parity,
     failing,
+    format_accuracy,
     latency_budget,
     latency_ratio,
     memory_gates,
@@ -37,7 +40,7 @@ from its_platform.release.gates import (
 )
 from its_platform.release.golden import calibration_of, class_scores, drops_between, floor_parts
 from its_platform.release.latency import Contender, measure_until_steady
-from its_platform.release.measured import parity_of
+from its_platform.release.measured import format_loss_of, parity_of
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import fetch_onnx
 from its_platform.release.truth import Release
@@ -125,7 +128,7 @@ def _provenance_results(stores: Stores, outside: Outside, candidate: ModelVersio
     card = outside.card(candidate.dataset_version)
     of_dataset = card.get("classes") if card is not None else None
     return [
-        export_parity(parity_of(candidate, onnx.parent), stores.settings.gates),
+        _export_result(stores, candidate, onnx),
         signature_gate(
             expected_signature(stores.settings, candidate),
             outside.server.signature(route_of(candidate).model, candidate.version),
@@ -133,6 +136,13 @@ def _provenance_results(stores: Stores, outside: Outside, candidate: ModelVersio
         class_order(candidate.classes, of_dataset, outside.classes_in(onnx)),
         dataset_card(candidate.dataset_version, candidate.tags.get("dataset_digest", ""), card),
     ]
+
+
+def _export_result(stores: Stores, candidate: ModelVersion, exported: Path) -> GateResult:
+    settings = stores.settings.gates
+    if FORMATS[candidate.format].is_exact:
+        return export_parity(parity_of(candidate, exported.parent), settings)
+    return format_accuracy(format_loss_of(candidate), settings)
 
 
 def expected_signature(settings: Settings, version: ModelVersion) -> Signature:

@@ -6,15 +6,15 @@ a request. Whether the figures are good enough is decided in `gates`.
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from its_platform.contract import ImageSize
+from its_platform.hardware import hardware_name
 from its_platform.model.letterbox import letterbox
 from its_platform.release.gates import LatencyRounds, latency_ratio
 from its_platform.release.outside import Image, ModelServer
@@ -26,11 +26,11 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A loaded version: Triton's model name, the version number, the side of its square input in pixels."""
+    """A loaded version: Triton's model name, the version number, what it takes in pixels."""
 
     model: str
     version: int
-    image_size: int
+    image_size: ImageSize
 
 
 def measure_until_steady(
@@ -78,15 +78,6 @@ def measure(
             medians[index].append(statistics.median(taken) * 1000)
     served_ms = tuple(medians[1]) if served is not None else ()
     return LatencyRounds(tuple(medians[0]), served_ms, hardware_name())
-
-
-def hardware_name() -> str:
-    """What this machine computes with: its processor, as the kernel names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _request(server: ModelServer, picture: Image, contender: Contender, clock: Clock) -> Callable[[], float]:

@@ -87,7 +87,7 @@ def card_reader(stores: Stores) -> ReadCard:
 
 def classes_in(onnx: Path) -> tuple[str, ...] | None:
     """The classes that an exported file names in its own metadata; None where it names none."""
-    from its_platform.model.export import read_detector
+    from its_platform.model.exported import read_detector
 
     try:
         return read_detector(onnx).classes
@@ -104,17 +104,17 @@ def golden_frames(stores: Stores, dataset: str) -> pd.DataFrame:
 
 
 def run_onnx(onnx: Path, images: Image) -> Rows:
-    """An exported detector in this process: uint8 `[n, S, S, 3]` to float32 `[n, 300, 6]`.
+    """An exported detector, of any format, in this process: uint8 `[n, H, W, 3]` to float32 `[n, 300, 6]`.
 
     Raises `BadInput` for a file that is no model, or one that takes another input.
     """
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    from its_platform.model.export import detect_squares, open_session
+    from its_platform.model.exported import open_detector
 
     try:
-        return np.asarray(detect_squares(open_session(onnx), images), np.float32)
-    except (state.InvalidArgument, state.RuntimeException, state.Fail, ValueError) as error:
+        return np.asarray(open_detector(onnx).detect(images), np.float32)
+    except (state.InvalidArgument, state.RuntimeException, state.Fail, RuntimeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise BadInput(f"{onnx.name} does not run on a picture: {first}", "Export it again.") from error
 
@@ -132,6 +132,16 @@ def picture_source(stores: Stores) -> Picture:
         return kept[version.dataset_version]
 
     return picture
+
+
+def format_loss_of(version: ModelVersion) -> float | None:
+    """What the version's format lost of AP50 when it was made; None where that was not measured."""
+    from its_platform.model.formats import ACCURACY_LOSS
+
+    try:
+        return float(version.tags[ACCURACY_LOSS])
+    except (KeyError, ValueError):
+        return None
 
 
 def parity_of(version: ModelVersion, folder: Path) -> float | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from its_platform.contract import FORMATS
 from its_platform.errors import ItsError, PermanentError
 from its_platform.model.letterbox import letterbox
 from its_platform.release.outside import Image, Outside, Routes, Rows
@@ -25,7 +26,6 @@ SAME_IOU = 0.9
 SAME_CONFIDENCE = 0.05
 SAME_SHARE = 0.95
 COMPARED = 50
-ONNX_FILE = "model.onnx"
 
 
 class VersionDoesNotServe(PermanentError):
@@ -33,14 +33,14 @@ class VersionDoesNotServe(PermanentError):
 
 
 def fetch_onnx(settings: Settings, outside: Outside, version: ModelVersion) -> Path:
-    """The version's ONNX file, from the registry; kept for the next time."""
+    """The version's exported file (of several, the one that is opened), from the registry; kept for the next time."""
     folder = outside.registry.download(
         MODEL_NAME, version.version, settings.home / "cache" / "models" / str(version.version)
     )
-    onnx = folder / ONNX_FILE
-    if not onnx.is_file():
-        raise VersionDoesNotServe(f"Version {version.version} has no {ONNX_FILE}.", "Train or export it again.")
-    return onnx
+    name = FORMATS[version.format].file
+    if not (folder / name).is_file():
+        raise VersionDoesNotServe(f"Version {version.version} has no {name}.", "Train or export it again.")
+    return folder / name
 
 
 def bring_up(settings: Settings, outside: Outside, version: ModelVersion, route: Route, in_use: bool) -> None:

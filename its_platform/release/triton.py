@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from its_platform.contract import served_digest
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.release.gates import Signature, Tensor
 from its_platform.release.outside import Image, Routes, Rows
 from its_platform.serving import repository
 from its_platform.serving.client import DetectorClient, Tensors, with_client
-from its_platform.serving.config import FRONT
+from its_platform.serving.config import FRONT, contract_of
 from its_platform.serving.health import answers
 from its_platform.serving.processes import resident_bytes, running, stubs_of_home
 from its_platform.serving.replicas import replica_settings
@@ -96,15 +97,15 @@ class TritonServer:
         return with_client(self._living()[0], use, INFER_DEADLINE_S)
 
     def signature(self, model: str, version: int) -> Signature:
-        """The digest of the file that lies in the repository, and the tensors by which Triton answers."""
+        """The digest of what lies in the repository, and the tensors by which Triton answers."""
 
         async def use(client: DetectorClient) -> tuple[Tensors, Tensors]:
             return await client.tensors(model, version)
 
         inputs, outputs = with_client(self._living()[0], use)
-        file = self.settings.model_repository / model / str(version) / repository.ONNX_FILE
+        folder = self.settings.model_repository / model / str(version)
         return Signature(
-            repository.file_digest(file),
+            served_digest(folder, contract_of(model).format.name),
             tuple(Tensor(*tensor) for tensor in inputs),
             tuple(Tensor(*tensor) for tensor in outputs),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from its_platform.contract import read_size
 from its_platform.errors import NotFound, PermanentError
 from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, Routes, real_outside
@@ -148,4 +149,4 @@ def route_as_json(route: Route) -> dict[str, Any]:
 
 
 def _route_from_json(content: dict[str, Any]) -> Route:
-    return Route(**{**content, "classes": tuple(content["classes"])})
+    return Route(**{**content, "classes": tuple(content["classes"]), "image_size": read_size(content["image_size"])})

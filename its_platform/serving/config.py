@@ -7,13 +7,18 @@ and for NVIDIA's container: no key ties a model to a CPU. Where the text is writ
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from its_platform.contract import FORMATS, Format, ImageSize, read_size, size_text
 from its_platform.detections import MAX_DETECTIONS
+from its_platform.errors import BadInput
+from its_platform.model.letterbox import shape_of
 from its_platform.settings import ServingSettings
 
 FRONT = "traffic_detector"
+_NAME = re.compile(rf"detector-(?P<family>\w+)-(?P<format>{'|'.join(FORMATS)})-(?P<size>\d+(x\d+)?)")
 DataType = Literal["TYPE_UINT8", "TYPE_FP32", "TYPE_INT32", "TYPE_STRING"]
 
 
@@ -111,12 +116,12 @@ def front_config(serving: ServingSettings) -> ModelConfig:
     )
 
 
-def detector_config(name: str, image_size: int, serving: ServingSettings) -> ModelConfig:
-    """A detector in ONNX: uint8 `[n, S, S, 3]` letterboxed RGB to `[n, 300, 6]` in pixels of that square."""
+def detector_config(name: str, image_size: ImageSize, serving: ServingSettings) -> ModelConfig:
+    """The detector of a name: uint8 `[n, H, W, 3]` letterboxed RGB to `[n, 300, 6]` in pixels of the same."""
     return ModelConfig(
         name=name,
-        runs_on=("platform", "onnxruntime_onnx"),
-        inputs=(TensorConfig("images", "TYPE_UINT8", (image_size, image_size, 3)),),
+        runs_on=contract_of(name).format.runs_on,
+        inputs=(TensorConfig("images", "TYPE_UINT8", (*shape_of(image_size), 3)),),
         outputs=(TensorConfig("detections", "TYPE_FP32", (MAX_DETECTIONS, 6)),),
         instances=serving.instances,
         max_batch=serving.max_batch,
@@ -125,9 +130,26 @@ def detector_config(name: str, image_size: int, serving: ServingSettings) -> Mod
     )
 
 
-def detector_name(family: str, image_size: int) -> str:
-    """The Triton model of one input and output contract."""
-    return f"detector-{family}-onnx-{image_size}"
+@dataclass(frozen=True)
+class DetectorContract:
+    """What the name of a detector's Triton model says."""
+
+    family: str
+    format: Format
+    image_size: ImageSize
+
+
+def detector_name(family: str, image_size: ImageSize, format_name: str = "onnx") -> str:
+    """The Triton model of one input and output contract: `detector-yolo-onnx-320`, `detector-yolo-openvino-320x192`."""
+    return f"detector-{family}-{format_name}-{size_text(image_size)}"
+
+
+def contract_of(name: str) -> DetectorContract:
+    """What `detector_name` made a name of. Raises `BadInput` for another name."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise BadInput(f"{name!r} is not the name of a detector.", "They are called detector-<family>-<format>-<size>.")
+    return DetectorContract(found["family"], FORMATS[found["format"]], read_size(found["size"]))
 
 
 def _quoted(value: str) -> str:

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from its_platform.contract import ImageSize
 from its_platform.errors import ItsError, ServerUnavailable
+from its_platform.model.letterbox import shape_of
 from its_platform.serving.client import DetectorClient
-from its_platform.serving.config import FRONT
+from its_platform.serving.config import FRONT, contract_of
 from its_platform.serving.processes import is_alive, is_halted, rests, running, stubs
-from its_platform.serving.repository import ONNX_FILE, read_routes
+from its_platform.serving.repository import read_routes
 from its_platform.settings import Settings
 
 # Triton hands requests that come at once to different idle instances. A probe is repeated every few seconds, on cores
@@ -112,13 +114,13 @@ def revive(settings: Settings) -> list[str]:
 
 async def _probe(settings: Settings) -> list[ProbeResult]:
     routes = read_routes(settings)
-    stages: dict[tuple[str, int, int], list[str]] = {}
+    stages: dict[tuple[str, int, ImageSize], list[str]] = {}
     for stage, route in routes.items():
         stages.setdefault((route.model, route.version, route.image_size), []).append(stage)
     async with DetectorClient(settings, PROBE_DEADLINE_S, is_patient=False) as client:
         results = [await _probe_front(settings, client, sorted(routes))]
         for (model, version, size), names in stages.items():
-            picture = np.full((1, size, size, 3), 114, np.uint8)
+            picture = np.full((1, *shape_of(size), 3), 114, np.uint8)
             ask: Ask = partial(client.infer_detector, model, version, picture)
             requests = settings.serving.instances * REQUESTS_AN_INSTANCE
             results.append(await _judge(settings, model, version, tuple(names), [ask] * requests))
@@ -216,7 +218,8 @@ async def _load_anew(settings: Settings, model: str, version: int) -> None:
     dead instance, so they are ended here once the new ones answer.
     """
     old = [stub for stub in stubs(settings) if (stub.model, stub.version) == (model, version)]
-    file = settings.model_repository / model / str(version) / ("model.py" if model == FRONT else ONNX_FILE)
+    name = "model.py" if model == FRONT else contract_of(model).format.file
+    file = settings.model_repository / model / str(version) / name
     async with DetectorClient(settings) as client:
         if file.is_file():
             # Triton reads a newer time as a changed version.

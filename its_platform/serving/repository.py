@@ -1,13 +1,12 @@
 """The model repository on disk: what Triton reads, changed only by atomic renames.
 
-Enters: exported detectors and routes. Leaves: `models/<name>/config.pbtxt`, `models/<name>/<version>/model.onnx` and
-`routes.json`. Triton is not told here: loading is an admin call of the client. Which version goes where is decided by
-the release stage.
+Enters: exported detectors and routes. Leaves: `models/<name>/config.pbtxt`, `models/<name>/<version>/` with the files
+of the format, and `routes.json`. Triton is not told here: loading is an admin call of the client. Which version goes
+where is decided by the release stage.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,8 +16,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from its_platform.contract import FORMATS, ImageSize, files_digest, read_size, served_digest
 from its_platform.errors import BadInput, NotFound
-from its_platform.serving.config import FRONT, ModelConfig, detector_config, detector_name, front_config
+from its_platform.serving.config import (
+    FRONT,
+    ModelConfig,
+    contract_of,
+    detector_config,
+    detector_name,
+    front_config,
+)
 from its_platform.settings import REPOSITORY, Settings
 
 if TYPE_CHECKING:
@@ -30,7 +37,6 @@ FRONT_MODULES = (
     SOURCES / FRONT / "picture.py",
     REPOSITORY / "its_platform" / "model" / "letterbox.py",
 )
-ONNX_FILE = "model.onnx"
 DESCRIPTION_FILE = "version.json"
 
 
@@ -48,7 +54,7 @@ class Route:
 
     model: str
     version: int
-    image_size: int
+    image_size: ImageSize
     classes: tuple[str, ...]
     thresholds: Mapping[str, float] = field(default_factory=dict)
     percent: float = 0.0
@@ -92,29 +98,32 @@ def prepare_repository(settings: Settings) -> Path:
             stale.unlink()
     write_config(settings, front_config(settings.serving))
     for detector in served_models(settings):
-        size = int(detector.rsplit("-", 1)[1])
-        write_config(settings, detector_config(detector, size, settings.serving))
+        write_config(settings, detector_config(detector, contract_of(detector).image_size, settings.serving))
     return repository
 
 
-def place_version(settings: Settings, model_version: ModelVersion, onnx: Path) -> Path:
+def place_version(settings: Settings, model_version: ModelVersion, exported: Path) -> Path:
     """Put a version beside the others of its model, whole or not at all. Returns its folder.
 
-    Raises `RepositoryError` when the file is not the one that was registered, or when another file already stands
-    under this number. Doing it twice changes nothing.
+    exported: the first file of its format; what else the format has lies beside it. Raises `RepositoryError` when a
+    file is not the one that was registered, or when another already stands under this number. Doing it twice changes
+    nothing.
     """
-    content = onnx.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
+    kind = FORMATS[model_version.format]
+    # The first may have any name, the others go by it.
+    sources = {name: exported.with_suffix(Path(name).suffix) for name in kind.files}
+    digest = files_digest(list(sources.values()))
     expected = _bare(model_version.onnx_digest)
     if expected and digest != expected:
         raise RepositoryError(
-            f"{onnx.name} of version {model_version.version} has digest {digest[:12]}, registered is {expected[:12]}.",
+            f"{exported.name} of version {model_version.version} has digest {digest[:12]}, "
+            f"registered is {expected[:12]}.",
             "Export the version again, or download it from the registry.",
         )
-    name = detector_name(model_version.family, model_version.image_size)
+    name = detector_name(model_version.family, model_version.image_size, kind.name)
     target = settings.model_repository / name / str(model_version.version)
     if target.exists():
-        if file_digest(target / ONNX_FILE) == digest:
+        if served_digest(target, kind.name) == digest:
             return target
         raise RepositoryError(
             f"Version {model_version.version} of {name} is placed already, with another content.",
@@ -124,7 +133,8 @@ def place_version(settings: Settings, model_version: ModelVersion, onnx: Path) -
     incoming = state_folder(settings) / "incoming" / uuid.uuid4().hex
     incoming.mkdir(parents=True)
     try:
-        _write_synced(incoming / ONNX_FILE, content)
+        for file, source in sources.items():
+            _write_synced(incoming / file, source.read_bytes())
         description = {
             "name": model_version.name,
             "version": model_version.version,
@@ -134,9 +144,10 @@ def place_version(settings: Settings, model_version: ModelVersion, onnx: Path) -
             "classes": list(model_version.classes),
             "thresholds": dict(model_version.thresholds),
             "image_size": model_version.image_size,
+            "format": kind.name,
         }
         _write_synced(incoming / DESCRIPTION_FILE, json.dumps(description, indent=1).encode())
-        if file_digest(incoming / ONNX_FILE) != digest:
+        if served_digest(incoming, kind.name) != digest:
             raise RepositoryError(f"{name} version {model_version.version} was not written whole.", "Check the disk.")
         write_config(settings, detector_config(name, model_version.image_size, settings.serving))
         incoming.rename(target)
@@ -180,13 +191,14 @@ def flaw_of(settings: Settings, model: str, version: int) -> str:
     if not folder.exists():
         return ""
     try:
+        kind = contract_of(model).format
+        if missing := [name for name in (DESCRIPTION_FILE, *kind.files) if not (folder / name).is_file()]:
+            return f"is half written: it has no {missing[0]}"
         described = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["onnx_digest"]
-        found = file_digest(folder / ONNX_FILE)
-    except FileNotFoundError as error:
-        return f"is half written: it has no {Path(error.filename).name}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = served_digest(folder, kind.name)
+    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
         return f"cannot be read: {error!r}"
-    return "" if found == _bare(described) else f"holds another {ONNX_FILE} than the one that was placed"
+    return "" if found == _bare(described) else f"holds another {kind.file} than the one that was placed"
 
 
 def broken_versions(settings: Settings) -> dict[tuple[str, int], str]:
@@ -209,7 +221,7 @@ def served_models(settings: Settings) -> list[str]:
 def route_of(model_version: ModelVersion) -> Route:
     """The route that serves a registered version."""
     return Route(
-        model=detector_name(model_version.family, model_version.image_size),
+        model=detector_name(model_version.family, model_version.image_size, model_version.format),
         version=model_version.version,
         image_size=model_version.image_size,
         classes=tuple(model_version.classes),
@@ -222,8 +234,7 @@ def placed_route(settings: Settings, model: str, version: int) -> Route:
     path = settings.model_repository / model / str(version) / DESCRIPTION_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        size = found["image_size"]
-        return Route(model, version, size, tuple(found["classes"]), dict(found["thresholds"]))
+        return Route(model, version, read_size(found["image_size"]), tuple(found["classes"]), dict(found["thresholds"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NotFound(f"Version {version} of {model} has no description: {error!r}.", "Release it again.") from error
 
@@ -251,7 +262,7 @@ def read_routes(settings: Settings) -> dict[str, Route]:
             stage: Route(
                 model=str(entry["model"]),
                 version=int(entry["version"]),
-                image_size=int(entry["image_size"]),
+                image_size=read_size(entry["image_size"]),
                 classes=tuple(entry["classes"]),
                 thresholds={name: float(value) for name, value in entry.get("thresholds", {}).items()},
                 percent=float(entry.get("percent", 0)),
@@ -279,12 +290,6 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, content)
     return True
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _bare(digest: str | None) -> str:

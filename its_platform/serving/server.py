@@ -133,7 +133,7 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
 
 
 def prepare_backends(settings: Settings, python_version: str) -> Path:
-    """The backend folder: the wheel's Python backend with the stub for `python_version` (`3.11`), and `onnxruntime`."""
+    """The backend folder: the wheel's Python backend with the stub for `python_version` (`3.11`), and ours."""
     files = _server_files(settings)
     stub = files / "python_backend_stubs" / python_version / STUB
     if not stub.is_file():
@@ -146,8 +146,8 @@ def prepare_backends(settings: Settings, python_version: str) -> Path:
     for source in [*(files / "backends" / "python").iterdir(), stub]:
         target = folder / "python" / source.name
         _copy_if_changed(source, target)
-    backend = SOURCES / "backends" / "onnxruntime" / "model.py"
-    write_if_changed(folder / "onnxruntime" / "model.py", backend.read_bytes())
+    for source in (SOURCES / "backends").glob("*/model.py"):
+        write_if_changed(folder / source.parent.name / "model.py", source.read_bytes())
     return folder
 
 

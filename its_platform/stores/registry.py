@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from its_platform.contract import ImageSize, read_size, served_digest, size_text
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores.database import Database, create_database, database_url, start_postgres
@@ -42,7 +43,7 @@ ARTEFACTS = "model"
 _COMPLETE = "complete"
 _FACTS = (
     *("digest", "dataset_version", "family", "image_size", "classes", "thresholds", "onnx_digest"),
-    *("weights_digest", "semantic_version", _COMPLETE),
+    *("weights_digest", "semantic_version", "format", _COMPLETE),
 )
 
 _clients: dict[tuple[str, int], MlflowClient] = {}
@@ -52,23 +53,27 @@ _clients: dict[tuple[str, int], MlflowClient] = {}
 class VersionFacts:
     """What a trainer states about a version.
 
-    image_size: pixels, of the square input. thresholds: confidence by class name. tags: anything else.
+    image_size: pixels, see `contract`. thresholds: confidence by class name. tags: anything else. format: one of
+    `contract.FORMATS`.
     """
 
     dataset_version: str
     family: str
-    image_size: int
+    image_size: ImageSize
     classes: list[str]
     thresholds: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    format: str = "onnx"
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of `model.onnx` in it.
+    """A registered version. digest: sha256 over its artefact folder; onnx_digest: of what is served of it, see
+    `contract.served_digest`.
 
     weights_digest: of `model.pt`, empty where it was registered without. semantic: computed from what changed since
-    the version before it. registered_at: UTC; None only for a value that no registry gave.
+    the version before it. registered_at: UTC; None only for a value that no registry gave. format: one of
+    `contract.FORMATS`.
     """
 
     name: str
@@ -77,7 +82,7 @@ class ModelVersion:
     digest: str
     dataset_version: str
     family: str
-    image_size: int
+    image_size: ImageSize
     classes: list[str]
     thresholds: dict[str, float]
     onnx_digest: str
@@ -85,6 +90,7 @@ class ModelVersion:
     weights_digest: str = ""
     semantic: str = ""
     registered_at: datetime | None = None
+    format: str = "onnx"
 
     @property
     def contract(self) -> Contract:
@@ -162,11 +168,12 @@ class Registry:
             "digest": digest,
             "dataset_version": facts.dataset_version,
             "family": facts.family,
-            "image_size": str(facts.image_size),
+            "image_size": size_text(facts.image_size),
             "classes": json.dumps(list(facts.classes)),
             "thresholds": json.dumps(dict(facts.thresholds)),
-            "onnx_digest": _file_digest(folder / "model.onnx"),
+            "onnx_digest": served_digest(folder, facts.format),
             "weights_digest": _file_digest(folder / "model.pt"),
+            "format": facts.format,
             _COMPLETE: "true",
         }
         with _translated():
@@ -387,7 +394,7 @@ def _read(found: MlflowVersion) -> ModelVersion:
         digest=tags["digest"],
         dataset_version=tags["dataset_version"],
         family=tags["family"],
-        image_size=int(tags["image_size"]),
+        image_size=read_size(tags["image_size"]),
         classes=json.loads(tags["classes"]),
         thresholds=json.loads(tags["thresholds"]),
         onnx_digest=tags["onnx_digest"],
@@ -395,6 +402,8 @@ def _read(found: MlflowVersion) -> ModelVersion:
         semantic=tags.get("semantic_version", ""),
         tags={key: value for key, value in tags.items() if key not in _FACTS},
         registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        # Before there were formats, every version was ONNX.
+        format=tags.get("format", "onnx"),
     )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from its_platform.contract import ImageSize
+
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a semantic version depends on. weights: a digest of the trained weights, empty where it is unknown."""
 
     classes: tuple[str, ...]
-    image_size: int
+    image_size: ImageSize
     family: str
     dataset_version: str
     weights: str = ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from its_platform.model.origin import DAGSTER_TAG
+from its_platform.model.origin import DAGSTER_TAG, EXPORTED_FROM
 from its_platform.stores.runs import DECISION_TAG
 from its_platform.trace.graph import Direction, Graph, Link, Node
 from its_platform.trace.nodes import is_there, labels_key, moment, nodes_of, tally_key
@@ -81,7 +81,11 @@ def _of_datasets(records: Records) -> Iterator[Link]:
 
 
 def _of_models(records: Records) -> Iterator[Link]:
-    trained = {model.weights_digest: model.version for model in records.models if model.weights_digest}
+    trained = {
+        model.weights_digest: model.version
+        for model in records.models
+        if model.weights_digest and EXPORTED_FROM not in model.tags
+    }
     for run in records.trainings:
         key = f"run:{run.run_id}"
         yield Link(f"dataset:{run.tags.get('dataset_version')}", key)
@@ -89,6 +93,8 @@ def _of_models(records: Records) -> Iterator[Link]:
         base = trained.get(run.tags.get("base_weights_digest", ""))
         if base is not None:
             yield Link(f"model:{base}", key, "trained on from")
+        if EXPORTED_FROM in run.tags:
+            yield Link(f"model:{run.tags[EXPORTED_FROM]}", key, "exported from")
     for model in records.models:
         yield Link(f"run:{model.run_id}", f"model:{model.version}")
     for release in records.releases:

@@ -34,6 +34,7 @@ from its_platform import dagster_runs, doctor
 from its_platform.demo.run import segment_times
 from its_platform.doctor import loop, machine, servers
 from its_platform.live.feed import watch_cameras
+from its_platform.model.registered import ONNX
 from its_platform.monitoring.predictions import table_path
 from its_platform.monitoring.reports import list_reports
 from its_platform.processes import process_environment
@@ -41,7 +42,7 @@ from its_platform.release import history, judge_candidate, reconcile, served, st
 from its_platform.release.truth import LEASE
 from its_platform.retraining import list_decisions
 from its_platform.serving.processes import running, stubs
-from its_platform.serving.repository import ONNX_FILE, placed_versions
+from its_platform.serving.repository import placed_versions
 from its_platform.settings import GateSettings
 from its_platform.stores.database import database_url
 from its_platform.stores.postgres import server_process
@@ -97,7 +98,7 @@ def test_a_half_written_version_is_removed_and_the_served_one_comes_up_beside_it
     with stand.fault("half-written version", "model repository") as record:
         left = stand.settings.model_repository / model / "999"
         left.mkdir()
-        (left / ONNX_FILE).write_bytes(b"\x08\x08\x12\x07pytorch"[:6])
+        (left / ONNX).write_bytes(b"\x08\x08\x12\x07pytorch"[:6])
         # Only a Triton that starts reads it; the one that runs would go on.
         killed = kill_part(stand.settings, "triton")
         stand.named(record, f"version 999 of {model} is half written", loop.check_model_repository)
@@ -109,10 +110,10 @@ def test_a_half_written_version_is_removed_and_the_served_one_comes_up_beside_it
 def test_a_corrupt_onnx_under_the_served_version_is_fetched_again(stand: Stand):
     version, model = stand.version(), stand.stub("detector").model
     with stand.fault("corrupt ONNX", "model repository") as record:
-        onnx = stand.settings.model_repository / model / str(version) / ONNX_FILE
+        onnx = stand.settings.model_repository / model / str(version) / ONNX
         good = onnx.read_bytes()
         onnx.write_bytes(b"not a model" + good[11:5000])
-        stand.named(record, f"version {version} of {model} holds another {ONNX_FILE}", loop.check_model_repository)
+        stand.named(record, f"version {version} of {model} holds another {ONNX}", loop.check_model_repository)
         killed = kill_part(stand.settings, "triton")
         until(lambda: is_back(stand.settings, "triton", killed) and stand.is_serving(), "Triton serves")
         until(lambda: onnx.exists() and onnx.read_bytes() == good, "the file is what was registered")

@@ -66,7 +66,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         monkeypatch.setattr(where, stage)
 
     version = SimpleNamespace(name="v1", digest="d", golden=1, counts={"train": 10}, boxes={"train": 20})
-    model = SimpleNamespace(version=7, dataset_version="v1", digest="d")
+    model = SimpleNamespace(version=7, dataset_version="v1", digest="d", format="onnx")
     candidate = SimpleNamespace(model_version=model, run_id="r", evaluation=SimpleNamespace(slices=[]))
     release = SimpleNamespace(
         version=7,
@@ -86,6 +86,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         "its_platform.dataset.pictures.sample_sheet": b"",
         "its_platform.dataset.expectations.check_dataset": SOUND,
         "its_platform.model.train.train_candidate": candidate,
+        "its_platform.model.formats.choose_format": SimpleNamespace(version=model, why="asked for"),
         "its_platform.model.pictures.curves": b"",
         "its_platform.model.pictures.sample_predictions": b"",
         "its_platform.release.stage": None,
@@ -158,6 +159,17 @@ def test_a_run_that_carries_out_a_decision_is_named_in_it_and_in_what_it_makes(d
     monkeypatch.setattr("its_platform.retraining.record_run", lambda _, key, run: named.update({key: run}))
     result = defs.resolve_job_def("learn").execute_in_process(instance=instance, tags={"its/decision": "k1"})
     assert named == dict.fromkeys(("k1", "dataset", "training"), result.run_id)
+
+
+def test_what_is_staged_is_the_format_that_was_chosen(defs, instance, stages):
+    chosen = SimpleNamespace(version=8, dataset_version="v1", digest="e", format="openvino")
+    stages.answers["choose_format"] = lambda *_: SimpleNamespace(version=chosen, why="the fastest")
+    stages.answers["served"] = lambda *_: SimpleNamespace(
+        version=8, digest="e", endpoint="", since=datetime.now(UTC), stage="production"
+    )
+    result = learn(defs, instance)
+    assert result.success
+    assert result.output_for_node("production_release") == 8
 
 
 def test_labels_that_fail_their_check_make_no_dataset(defs, instance, stages):

@@ -12,6 +12,7 @@ from its_platform.release.gates.provenance import (
     class_order,
     dataset_card,
     export_parity,
+    format_accuracy,
     signature_gate,
 )
 from its_platform.release.gates.result import (
@@ -21,6 +22,7 @@ from its_platform.release.gates.result import (
     CLASS_ORDER,
     DATASET_CARD,
     EXPORT_PARITY,
+    FORMAT_ACCURACY,
     GOLDEN,
     LATENCY_BUDGET,
     LATENCY_RATIO,
@@ -43,6 +45,7 @@ __all__ = [
     "CLASS_ORDER",
     "DATASET_CARD",
     "EXPORT_PARITY",
+    "FORMAT_ACCURACY",
     "GOLDEN",
     "LATENCY_BUDGET",
     "LATENCY_RATIO",
@@ -63,6 +66,7 @@ __all__ = [
     "dataset_card",
     "export_parity",
     "failing",
+    "format_accuracy",
     "is_passed",
     "latency_budget",
     "latency_ratio",

@@ -16,6 +16,7 @@ from its_platform.release.gates.result import (
     CLASS_ORDER,
     DATASET_CARD,
     EXPORT_PARITY,
+    FORMAT_ACCURACY,
     SIGNATURE,
     GateResult,
     Verdict,
@@ -57,6 +58,18 @@ def export_parity(parity: float | None, settings: GateSettings) -> GateResult:
         verdict = "passed" if value >= floor else "failed"
         detail = f"{value:.1%} of the detector's own boxes are in the export, {floor:.1%} are needed"
     return GateResult(EXPORT_PARITY, "matched_share", ALL, value, floor, None, verdict, detail)
+
+
+def format_accuracy(loss: float | None, settings: GateSettings) -> GateResult:
+    """A format that rounds, and so answers no box exactly as the trained model does, must find as much as FP32 does."""
+    value, limit = finite(loss), settings.format_tolerance
+    if value is None:
+        verdict: Verdict = "not_judged"
+        detail = "the version carries no figure of what its format loses"
+    else:
+        verdict = "passed" if value <= limit else "failed"
+        detail = f"the format loses {value:.3f} of AP50 against FP32, {limit:g} is allowed"
+    return GateResult(FORMAT_ACCURACY, "ap50_drop", ALL, value, limit, None, verdict, detail)
 
 
 def signature_gate(registered: Signature, placed: Signature) -> GateResult:

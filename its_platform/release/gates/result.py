@@ -24,13 +24,14 @@ LATENCY_BUDGET = "latency_budget"
 MEMORY_RATIO = "memory_ratio"
 MEMORY_BUDGET = "memory_budget"
 EXPORT_PARITY = "export_parity"
+FORMAT_ACCURACY = "format_accuracy"
 CLASS_ORDER = "class_order"
 SIGNATURE = "signature"
 DATASET_CARD = "dataset_card"
 
 # A version whose accuracy or export nobody could judge is not a good version. A slice that is too small, or a
 # latency with nothing to compare it to, says nothing against it.
-MUST_BE_JUDGED = frozenset({ACCURACY_FLOOR, EXPORT_PARITY})
+MUST_BE_JUDGED = frozenset({ACCURACY_FLOOR, EXPORT_PARITY, FORMAT_ACCURACY})
 # Of these there is one for each slice, whatever the golden set holds.
 BY_SLICE = frozenset({SLICE_REGRESSION, CLASS_FLOOR})
 

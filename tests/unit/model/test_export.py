@@ -9,43 +9,13 @@ import pytest
 
 from its_platform.errors import BadInput
 from its_platform.model.embedder import embedder_digest, export_embedder
-from its_platform.model.export import (
-    detect_squares,
-    export_detector,
-    open_session,
-    own_detections,
-    parity,
-    read_detector,
-)
+from its_platform.model.export import export_detector, own_detections, parity
+from its_platform.model.exported import open_detector, open_session, read_detector
+from its_platform.model.letterbox import letterbox
 from its_platform.offline import prepare_ultralytics
-from its_platform.settings import load_settings
-
-SIZE = 64
-SQUARES = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
-
-
-def random_detector(path: Path, architecture: str) -> Path:
-    """A detector of random weights whose scores spread round 0.5, so that the box choice has work to do."""
-    prepare_ultralytics(path.parent)
-    import torch
-    from ultralytics.nn.tasks import DetectionModel
-
-    torch.manual_seed(0)
-    model = DetectionModel(architecture, nc=4, verbose=False)
-    head = model.model[-1]
-    branches = [head.cv3, getattr(head, "one2one_cv3", None)]
-    for branch in (b for b in branches if b is not None):
-        for part in branch:
-            torch.nn.init.normal_(part[-1].weight, std=0.5)
-            torch.nn.init.normal_(part[-1].bias, mean=-2.0, std=1.0)
-    for part in model.modules():
-        if hasattr(part, "running_mean"):
-            part.momentum = 1.0
-    # With the statistics of real pictures each anchor answers something else; otherwise all tie.
-    model.train()
-    model(torch.from_numpy(SQUARES).permute(0, 3, 1, 2).float() / 255)
-    torch.save({"model": model.half(), "train_args": {}, "epoch": -1}, path)
-    return path
+from its_platform.settings import STARTER_WEIGHTS, load_settings
+from its_platform.simulation import render
+from tests.unit.model.random_detectors import SIZE, SQUARES, random_detector
 
 
 @pytest.fixture(scope="module", params=["yolo11n.yaml", "yolov8n.yaml", "yolo26n.yaml"])
@@ -65,7 +35,7 @@ def test_it_finds_the_detectors_own_boxes_at_every_batch_size(exported: tuple[Pa
 
 
 def test_rows_are_sorted_and_padded_with_zeros(exported: tuple[Path, Path]) -> None:
-    rows = detect_squares(open_session(exported[1]), SQUARES[:3])
+    rows = open_detector(exported[1]).detect(SQUARES[:3])
     assert rows.shape == (3, 300, 6)
     assert rows.dtype == np.float32
     assert (np.diff(rows[:, :, 4], axis=1) <= 0).all()
@@ -76,7 +46,7 @@ def test_rows_are_sorted_and_padded_with_zeros(exported: tuple[Path, Path]) -> N
 
 
 def test_the_same_squares_give_the_same_rows(exported: tuple[Path, Path]) -> None:
-    first, second = (detect_squares(open_session(exported[1]), SQUARES) for _ in range(2))
+    first, second = (open_detector(exported[1]).detect(SQUARES) for _ in range(2))
     assert np.array_equal(first, second)
 
 
@@ -84,6 +54,15 @@ def test_it_says_what_it_is(exported: tuple[Path, Path]) -> None:
     about = read_detector(exported[1])
     assert (about.image_size, about.iou, about.confidence, about.dataset) == (SIZE, 0.6, 0.01, "v7")
     assert len(about.classes) == 4
+
+
+def test_a_rectangle_is_found_in_as_well_as_a_square(tmp_path: Path) -> None:
+    export_detector(STARTER_WEIGHTS, tmp_path / "wide.onnx", (192, 320))
+    wide = np.stack([letterbox(render("junction", 1, float(second)).image, (192, 320))[0] for second in (0, 10, 20)])
+    result = parity(STARTER_WEIGHTS, tmp_path / "wide.onnx", wide, batches=(1, 2))
+    assert result.boxes > 20
+    assert result.share >= 0.99
+    assert read_detector(tmp_path / "wide.onnx").image_size == (192, 320)
 
 
 def test_it_uses_standard_operators_alone(exported: tuple[Path, Path]) -> None:

@@ -22,9 +22,19 @@ def test_the_square_is_the_one_that_ultralytics_makes(shape: tuple[int, int], si
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_box_comes_back_to_where_it_was(shape: tuple[int, int]) -> None:
+def test_a_rectangle_is_the_one_that_ultralytics_makes(shape: tuple[int, int]) -> None:
+    from ultralytics.data.augment import LetterBox
+
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    ours, _ = letterbox(picture, (192, 320))
+    assert np.array_equal(ours, LetterBox(new_shape=(192, 320))(image=picture))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [320, (192, 320), (320, 192)])
+def test_a_box_comes_back_to_where_it_was(shape: tuple[int, int], size: int | tuple[int, int]) -> None:
     height, width = shape
-    fit = fit_of(height, width, 320)
+    fit = fit_of(height, width, size)
     boxes = np.array([[0, 0, width, height], [width / 4, height / 4, width / 2, height / 2]], np.float32)
     assert np.allclose(to_picture(to_square(boxes, fit), fit, height, width), boxes, atol=1e-3)
 

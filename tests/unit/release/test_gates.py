@@ -22,6 +22,7 @@ from its_platform.release.gates import (
     dataset_card,
     export_parity,
     failing,
+    format_accuracy,
     is_passed,
     latency_budget,
     latency_ratio,
@@ -241,6 +242,15 @@ def test_a_memory_budget_holds_also_for_the_first_model(candidate: int | None, v
 def test_export_parity_is_needed(parity: float | None, verdict: str) -> None:
     result = export_parity(parity, SETTINGS)
     assert result.verdict == verdict
+    assert is_passed([result]) is (verdict == "passed")
+
+
+@pytest.mark.parametrize(
+    ("loss", "verdict"), [(0.0, "passed"), (0.02, "passed"), (0.021, "failed"), (None, "not_judged")]
+)
+def test_a_format_that_rounds_may_lose_so_much_and_the_figure_is_needed(loss: float | None, verdict: str) -> None:
+    result = format_accuracy(loss, GateSettings(format_tolerance=0.02))
+    assert (result.key, result.verdict) == ("format_accuracy", verdict)
     assert is_passed([result]) is (verdict == "passed")
 
 

@@ -249,3 +249,23 @@ def test_without_a_parity_figure_a_version_does_not_pass(bench: Bench, tags: dic
     results = bench.judge(2)
     assert by_key(results)["export_parity"].verdict == "not_judged"
     assert not is_passed(results)
+
+
+@pytest.mark.parametrize(
+    ("tags", "verdict"),
+    [
+        ({"accuracy_loss": "0.005", "parity": "0.3"}, "passed"),
+        ({"accuracy_loss": "0.2", "parity": "1.0"}, "failed"),
+        ({"parity": "1.0"}, "not_judged"),
+    ],
+)
+def test_a_format_that_rounds_is_judged_by_what_it_loses_and_not_by_parity(
+    bench: Bench, tags: dict[str, str], verdict: str
+) -> None:
+    rounded = bench.registry.add(format="onnx-int8", tags=tags).version
+    bench.scorer.shares[rounded] = 1.0
+    bench.stage(rounded)
+    results = bench.judge(rounded)
+    assert by_key(results)["format_accuracy"].verdict == verdict
+    assert "export_parity" not in by_key(results)
+    assert is_passed(results) is (verdict == "passed")

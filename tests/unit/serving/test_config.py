@@ -8,7 +8,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from its_platform.serving.config import FRONT, ModelConfig, detector_config, detector_name, front_config
+from its_platform.contract import FORMATS, ImageSize
+from its_platform.errors import BadInput
+from its_platform.serving.config import FRONT, ModelConfig, contract_of, detector_config, detector_name, front_config
 from its_platform.settings import ServingSettings
 
 
@@ -38,6 +40,48 @@ def test_a_detector_is_an_onnx_model_of_uint8_pictures_with_a_batch() -> None:
     )
     assert read.instance_group[0].count == 3
     assert read.version_policy.WhichOneof("policy_choice") == "all"
+
+
+@pytest.mark.parametrize(
+    ("family", "format_name", "size", "name"),
+    [
+        ("yolo", "onnx", 320, "detector-yolo-onnx-320"),
+        ("yolo", "onnx-int8", 640, "detector-yolo-onnx-int8-640"),
+        ("rtdetr", "openvino", (192, 320), "detector-rtdetr-openvino-320x192"),
+        ("yolo", "tensorrt", 320, "detector-yolo-tensorrt-320"),
+    ],
+)
+def test_a_detectors_name_says_its_contract(family: str, format_name: str, size: ImageSize, name: str) -> None:
+    assert detector_name(family, size, format_name) == name
+    read = contract_of(name)
+    assert (read.family, read.format.name, read.image_size) == (family, format_name, size)
+
+
+@pytest.mark.parametrize(
+    "name", ["traffic_detector", "detector-yolo-onnx", "detector-yolo-caffe-320", "detector-onnx-320"]
+)
+def test_another_name_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="not the name of a detector"):
+        contract_of(name)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "platform", "backend"),
+    [
+        ("onnx", "onnxruntime_onnx", ""),
+        ("onnx-int8", "onnxruntime_onnx", ""),
+        ("openvino", "", "openvino"),
+        ("tensorrt", "tensorrt_plan", ""),
+    ],
+)
+def test_each_format_is_run_by_its_own_backend_on_the_same_tensors(
+    format_name: str, platform: str, backend: str
+) -> None:
+    read = parsed(detector_config(detector_name("yolo", (192, 320), format_name), (192, 320), serving()))
+    assert (read.platform, read.backend) == (platform, backend)
+    assert list(read.input[0].dims) == [192, 320, 3]
+    assert list(read.output[0].dims) == [300, 6]
+    assert list(FORMATS) == ["onnx", "onnx-int8", "openvino", "tensorrt"]
 
 
 def test_a_detector_runs_a_picture_before_a_version_counts_as_ready() -> None:

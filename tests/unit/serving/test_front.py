@@ -38,6 +38,16 @@ class TestRoutes:
         assert routes.choose("staging").version == 2
         assert routes.choose(version=2).stage == "staging"
 
+    @pytest.mark.parametrize(("written", "read"), [(320, 320), ([192, 320], (192, 320))])
+    def test_a_detector_may_take_a_square_or_a_rectangle(
+        self, front: Front, tmp_path: Path, written: object, read: object
+    ) -> None:
+        write_routes(tmp_path / "routes.json", production=1)
+        content = json.loads((tmp_path / "routes.json").read_text())
+        content["stages"]["production"]["image_size"] = written
+        (tmp_path / "routes.json").write_text(json.dumps(content))
+        assert front("routing").Routes(tmp_path / "routes.json", 0.25).choose().image_size == read
+
     def test_a_class_without_a_threshold_takes_the_default(self, front: Front, tmp_path: Path) -> None:
         write_routes(tmp_path / "routes.json", production=1)
         routes = front("routing").Routes(tmp_path / "routes.json", 0.25)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from its_platform.contract import files_digest
 from its_platform.errors import BadInput, NotFound
 from its_platform.serving.repository import (
     RepositoryError,
@@ -49,6 +50,7 @@ def version_of(number: int, onnx: Path, **changed: Any) -> Any:
         "classes": ["car", "bus"],
         "thresholds": {"car": 0.4},
         "onnx_digest": hashlib.sha256(onnx.read_bytes()).hexdigest(),
+        "format": "onnx",
     }
     return SimpleNamespace(**{**facts, **changed})
 
@@ -148,6 +150,29 @@ def test_what_the_front_is_given_needs_nothing_of_the_platform(settings: Setting
         assert "its_platform" not in {
             word for line in source.read_text().splitlines() if "import" in line for word in line.split(".")[0].split()
         }, source.name
+
+
+def test_a_format_of_two_files_is_placed_and_watched_with_both(settings: Settings, tmp_path: Path) -> None:
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_text(name)
+    xml = tmp_path / "model.xml"
+    digest = files_digest([xml, tmp_path / "model.bin"])
+    wide = version_of(3, xml, format="openvino", image_size=(192, 320), onnx_digest=digest)
+    folder = place_version(settings, wide, xml)
+    assert folder.parent.name == "detector-yolo-openvino-320x192"
+    assert (folder / "model.bin").read_text() == "model.bin"
+    write_routes(settings, {"production": route_of(wide)})
+    assert read_routes(settings) == {"production": route_of(wide)}
+    prepare_repository(settings)
+    assert "dims: [ 192, 320, 3 ]" in (folder.parent / "config.pbtxt").read_text()
+    assert broken_versions(settings) == {}
+    (folder / "model.bin").write_text("other weights")
+    assert "holds another model.xml" in broken_versions(settings)[folder.parent.name, 3]
+    (folder / "model.bin").unlink()
+    assert "it has no model.bin" in broken_versions(settings)[folder.parent.name, 3]
+    (tmp_path / "model.bin").write_text("other weights")
+    with pytest.raises(RepositoryError, match="registered is"):
+        place_version(settings, version_of(4, xml, format="openvino", onnx_digest=digest), xml)
 
 
 @pytest.mark.parametrize(

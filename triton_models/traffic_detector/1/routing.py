@@ -30,12 +30,13 @@ class Route:
 
     Of a canary, in per cent of the blocks of camera and minute: `percent` those that it answers, `pairs_percent` those
     of which production is asked as well.
+    image_size: side of the square that it takes, or height and width of what is no square.
     """
 
     stage: str
     model: str
     version: int
-    image_size: int
+    image_size: int | tuple[int, int]
     classes: tuple[str, ...]
     thresholds: tuple[float, ...]
     percent: float = 0.0
@@ -130,7 +131,7 @@ def _parse(content: Any, default_threshold: float) -> dict[str, Route]:
             stage=stage,
             model=str(entry["model"]),
             version=int(entry["version"]),
-            image_size=int(entry["image_size"]),
+            image_size=_size(entry["image_size"]),
             classes=tuple(entry["classes"]),
             thresholds=tuple(
                 float(entry.get("thresholds", {}).get(name, default_threshold)) for name in entry["classes"]
@@ -140,3 +141,10 @@ def _parse(content: Any, default_threshold: float) -> dict[str, Route]:
         )
         for stage, entry in content["stages"].items()
     }
+
+
+def _size(value: Any) -> int | tuple[int, int]:
+    if isinstance(value, int):
+        return value
+    height, width = value
+    return int(height), int(width)

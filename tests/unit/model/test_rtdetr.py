@@ -1,0 +1,100 @@
+"""A second family behind the same interface: trained, exported to the same contract, and found again box by box."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from its_platform.errors import BadInput
+from its_platform.model.exported import open_detector, read_detector
+from its_platform.model.openvino_ir import export_openvino
+from its_platform.model.rtdetr_trainer import initial_weights
+from its_platform.model.trainer import TrainingPlan, families, trainer_of
+from its_platform.settings import STARTER_WEIGHTS
+from its_platform.telemetry import no_progress
+from its_platform.weights import check_weights
+
+SIZE = 160
+CLASSES = ("car", "bus")
+
+
+def write_dataset(folder: Path) -> Path:
+    """Bright rectangles on a dark street, in YOLO's form: wide ones are buses."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for number in range(count):
+            picture = np.full((90, 160, 3), 40, np.uint8)
+            lines = []
+            for kind in (0, 1):
+                width, height = (40, 16) if kind else (16, 16)
+                left, top = random.integers(0, 160 - width), random.integers(0, 90 - height)
+                picture[top : top + height, left : left + width] = (220, 200, 90 + 100 * kind)
+                centre = (left + width / 2) / 160, (top + height / 2) / 90
+                lines.append(f"{kind} {centre[0]} {centre[1]} {width / 160} {height / 90}")
+            image, labels = folder / "images" / split, folder / "labels" / split
+            image.mkdir(parents=True, exist_ok=True)
+            labels.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(image / f"{number}.jpg"), picture)
+            (labels / f"{number}.txt").write_text("\n".join(lines) + "\n")
+    names = "\n".join(f"  {number}: {name}" for number, name in enumerate(CLASSES))
+    (folder / "data.yaml").write_text(f"path: {folder}\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
+    return folder
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> TrainingPlan:
+    return TrainingPlan(
+        data=write_dataset(tmp_path / "data"),
+        weights=initial_weights(tmp_path / "initial.pt", ("car", "van")),
+        folder=tmp_path / "training",
+        home=tmp_path / "home",
+        epochs=1,
+        image_size=SIZE,
+        batch=4,
+        learning_rate=0.0001,
+        device="cpu",
+    )
+
+
+def test_it_is_one_of_the_families() -> None:
+    assert "rtdetr" in families()
+    assert trainer_of("rtdetr").family == "rtdetr"
+
+
+@pytest.mark.slow
+def test_it_trains_and_its_export_keeps_the_contract_in_every_exact_format(plan: TrainingPlan, tmp_path: Path) -> None:
+    trainer = trainer_of("rtdetr")
+    epochs: list[int] = []
+    trained = trainer.train(plan, lambda figures: epochs.append(figures.epoch), no_progress)
+    assert (epochs, trained.classes, trained.precision) == ([1], CLASSES, "fp32")
+    check_weights(trained.weights)
+    onnx = tmp_path / "model.onnx"
+    about = trainer.export(trained.weights, onnx, SIZE, 0.7, "v1")
+    assert read_detector(onnx) == about
+    assert (about.family, about.image_size, about.classes) == ("rtdetr", SIZE, CLASSES)
+    pictures = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+    rows = open_detector(onnx).detect(pictures)
+    assert rows.shape == (4, 300, 6)
+    found = rows[rows[:, :, 4] > 0]
+    assert len(found) > 50
+    assert (np.diff(rows[:, :, 4], axis=1) <= 0).all()
+    assert (found[:, 2:4] > found[:, :2]).all()
+    assert np.abs(found[:, :4]).max() > 2, "pixels, not shares of the picture"
+    assert set(found[:, 5]) <= {0.0, 1.0}
+    result = trainer.parity(trained.weights, onnx, pictures)
+    assert result.boxes > 50
+    assert result.share >= 0.99
+    export_openvino(onnx, tmp_path / "model.xml")
+    assert trainer.parity(trained.weights, tmp_path / "model.xml", pictures).share >= 0.99
+
+
+@pytest.mark.slow
+def test_weights_of_the_other_family_are_refused(plan: TrainingPlan) -> None:
+    with pytest.raises(BadInput, match="no RT-DETR"):
+        trainer_of("rtdetr").train(replace(plan, weights=STARTER_WEIGHTS), lambda _: None, no_progress)
+    with pytest.raises(BadInput, match="not a YOLO"):
+        trainer_of("yolo").train(plan, lambda _: None, no_progress)
