@@ -40,6 +40,9 @@ class Ports(_Group):
     triton_http: int = Field(8100, ge=1, le=65535, description="Triton's HTTP: readiness, loading and unloading.")
     triton_grpc: int = Field(8101, ge=1, le=65535, description="Triton's gRPC, where frames are sent.")
     triton_metrics: int = Field(8102, ge=1, le=65535, description="Triton's figures for Prometheus.")
+    triton_replicas: int = Field(
+        8110, ge=1, le=65000, description="First of the ports of further Tritons, three each: HTTP, gRPC, figures."
+    )
 
     @model_validator(mode="after")
     def _are_different(self) -> Ports:
@@ -242,6 +245,10 @@ class ServingSettings(_Group):
         "auto", description="What a trained version is served as; auto is the fastest here of those that are as good."
     )
     instances: int = Field(2, ge=1, description="Copies of each detector.")
+    replicas: int = Field(
+        1, ge=1, le=16, description="Tritons that serve the same; live pictures are spread over them."
+    )
+    threads: int = Field(1, ge=1, description="Threads of each copy; on a CPU more copies use the cores better.")
     front_instances: int = Field(2, ge=2, description="Copies of the model in front, which chooses the detector.")
     max_batch: int = Field(8, ge=1, le=8, description="Frames that a detector takes at once.")
     confidence: float = Field(0.25, ge=0, le=1, description="Threshold for a class that has none of its own.")
@@ -266,12 +273,35 @@ class ServingSettings(_Group):
     dynamic_batching: bool = Field(False, description="Pays on a GPU; on a CPU it only adds waiting.")
     deadline_s: float = Field(10.0, gt=0, description="A detection that takes longer has failed.")
     endpoints: tuple[str, ...] = Field(
-        (), description="`host:port` of each Triton that live pictures are spread over; empty is this home's own."
+        (), description="`host:port` of each Triton that live pictures are spread over; empty is every replica here."
     )
     shared_memory: bool = Field(
         True, description="Whether pictures are handed to a Triton of this machine in shared memory."
     )
     probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
+
+
+class SecuritySettings(_Group):
+    """Who may ask Triton, and who may change what it serves."""
+
+    triton_tls: bool = Field(
+        False,
+        description="Whether Triton answers only clients with a certificate, changes its models only for who has the "
+        "secret, and has no HTTP.",
+    )
+    triton_listen: str | None = Field(
+        None,
+        description="Address on which Triton's gRPC listens for other machines, with TLS alone; `host` unless set.",
+    )
+    certificates: Path | None = Field(
+        None, description="Folder of the certificates; `certificates` in `home` unless set."
+    )
+
+    @model_validator(mode="after")
+    def _listens_to_those_it_knows(self) -> SecuritySettings:
+        if self.triton_listen is not None and not self.triton_tls:
+            raise ValueError("triton_listen needs triton_tls: anyone could change what is served")
+        return self
 
 
 class SensorSettings(_Group):
@@ -320,8 +350,17 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings = RetrainingSettings()
     notifications: NotificationSettings = NotificationSettings()
     serving: ServingSettings = ServingSettings()
+    security: SecuritySettings = SecuritySettings()
     sensors: SensorSettings = SensorSettings()
     marts: MartSettings = MartSettings()
+
+    @model_validator(mode="after")
+    def _replicas_have_ports(self) -> Settings:
+        first, count = self.ports.triton_replicas, 3 * (self.serving.replicas - 1)
+        for name, port in self.ports:
+            if name != "triton_replicas" and first <= port < first + count:
+                raise ValueError(f"{name} has {port}, which a Triton replica needs: they have {first} and what follows")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -367,6 +406,11 @@ class Settings(BaseSettings):
     def warehouse(self) -> Path:
         """Where dbt's marts, its target and its logs are."""
         return self.home / "warehouse"
+
+    @property
+    def certificates(self) -> Path:
+        """Where the authority, certificates and secret for Triton are."""
+        return self.security.certificates or self.home / "certificates"
 
     @property
     def logs(self) -> Path:

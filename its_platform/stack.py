@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 
@@ -51,13 +51,26 @@ class Part:
     start_timeout_s: float = 300.0
     stop_timeout_s: float = 15.0
     is_page: bool = False
+    replica: int = 0
 
     def address(self, settings: Settings) -> str:
         """Where it listens; empty for one that does not."""
         if not self.ports:
             return ""
         scheme = "http://" if self.is_page else ""
-        return f"{scheme}{settings.host}:{getattr(settings.ports, self.ports[0])}"
+        return f"{scheme}{settings.host}:{self.port_numbers(settings)[self.ports[0]]}"
+
+    def own(self, settings: Settings) -> Settings:
+        """The settings as this part reads them: a replica's have ports of its own."""
+        if not self.replica:
+            return settings
+        from its_platform.serving.replicas import replica_settings
+
+        return replica_settings(settings)[self.replica]
+
+    def port_numbers(self, settings: Settings) -> dict[str, int]:
+        ports = self.own(settings).ports
+        return {name: getattr(ports, name) for name in self.ports}
 
 
 @dataclass(frozen=True)
@@ -87,15 +100,15 @@ def start_stack(
     parts: names from `PARTS` (all by default); PostgreSQL always comes along. Raises `BadInput` for a port that is
     taken, `ServerUnavailable` for a part that does not come up; what this call started is then stopped again.
     """
-    wanted = [part_named(name) for name in parts] if parts is not None else list(PARTS)
-    wanted = [part for part in PARTS if part in wanted]
+    known = parts_of(settings)
+    wanted = [part_named(name, settings) for name in parts] if parts is not None else list(known)
+    wanted = [part for part in known if part in wanted]
     with _held(settings):
         missing = [part for part in wanted if processes.find(processes.read_record(settings, part.name)) is None]
         for part in missing:
             # What a life that was ended by force left may still hold its ports.
             processes.stop(settings, part.name, part.stop_timeout_s)
-            if part.name == "triton":
-                _stop_triton_remains(settings)
+            _stop_triton_remains(settings, part)
             _check_ports(settings, part)
         had_postgres = is_running(settings)
         started: list[Part] = []
@@ -133,14 +146,18 @@ def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str
     # First and without the lock: it may be about to start something again, and would hold us up.
     stopped = [SUPERVISOR] if processes.stop(settings, SUPERVISOR) else []
     total = len(_STOP_TOGETHER) + 2
+    replicas = [part.name for part in parts_of(settings) if part.replica]
     with _held(settings):
-        for done, names in enumerate(_STOP_TOGETHER):
-            progress("stopping", done, total, ", ".join(part_named(name).title for name in names))
+        for done, together in enumerate(_STOP_TOGETHER):
+            names = [*together, *(replicas if "triton" in together else [])]
+            progress("stopping", done, total, ", ".join(part_named(name, settings).title for name in names))
             with ThreadPoolExecutor(len(names)) as pool:
-                ran = pool.map(lambda name: processes.stop(settings, name, part_named(name).stop_timeout_s), names)
+                ran = pool.map(
+                    lambda name: processes.stop(settings, name, part_named(name, settings).stop_timeout_s), names
+                )
                 stopped += [name for name, was_running in zip(names, ran, strict=True) if was_running]
         progress("stopping", total - 2, total, "what was left behind")
-        _stop_triton_remains(settings)
+        _stop_all_tritons(settings)
         processes.end_all(processes.left_behind(settings))
         progress("stopping", total - 1, total, "PostgreSQL")
         if settings.database_url is None:
@@ -156,12 +173,12 @@ def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str
 
 def is_up(settings: Settings) -> bool:
     """Whether any server of the stack runs (PostgreSQL alone does not count: any command starts it)."""
-    return any(processes.find(processes.read_record(settings, part.name)) is not None for part in PARTS)
+    return any(processes.find(processes.read_record(settings, part.name)) is not None for part in parts_of(settings))
 
 
 def stack_status(settings: Settings) -> list[PartStatus]:
     """How PostgreSQL and each part are, each asked right now."""
-    return [_postgres_status(settings), *(part_status(settings, part) for part in PARTS)]
+    return [_postgres_status(settings), *(part_status(settings, part) for part in parts_of(settings))]
 
 
 def part_status(settings: Settings, part: Part) -> PartStatus:
@@ -190,22 +207,34 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
 
 def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None:
     """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers. Raises `ServerUnavailable`."""
-    part = part_named(name)
+    part = part_named(name, settings)
     with _held(settings):
         processes.stop(settings, part.name, part.stop_timeout_s)
-        if part.name == "triton":
-            _stop_triton_remains(settings)
+        _stop_triton_remains(settings, part)
         _check_ports(settings, part)
         _spawn(settings, part)
     if is_patient:
         _wait_healthy(settings, part)
 
 
-def part_named(name: str) -> Part:
+def parts_of(settings: Settings) -> tuple[Part, ...]:
+    """The parts that these settings ask for: `PARTS`, and one for each further Triton behind the first."""
+    found: list[Part] = []
     for part in PARTS:
+        found.append(part)
+        if part.name == "triton":
+            further = range(1, settings.serving.replicas)
+            found += [replace(part, name=f"triton-{n + 1}", title=f"Triton {n + 1}", replica=n) for n in further]
+    return tuple(found)
+
+
+def part_named(name: str, settings: Settings | None = None) -> Part:
+    """The part of this name; those of further Tritons are known where settings are given. Raises `NotFound`."""
+    known = PARTS if settings is None else parts_of(settings)
+    for part in known:
         if part.name == name:
             return part
-    raise NotFound(f"The stack has no part {name}.", f"It has {', '.join(part.name for part in PARTS)}.")
+    raise NotFound(f"The stack has no part {name}.", f"It has {', '.join(part.name for part in known)}.")
 
 
 def _spawn(settings: Settings, part: Part) -> None:
@@ -215,7 +244,7 @@ def _spawn(settings: Settings, part: Part) -> None:
         write_dagster_home(settings)
         if dagster_runs.has_runs_under_way(settings) or dagster_runs.ticks_ahead_s(settings) > 0:
             dagster_runs.settle(settings)
-    argv, environment = part.command(settings)
+    argv, environment = part.command(part.own(settings))
     processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY)
 
 
@@ -234,19 +263,18 @@ def _wait_healthy(settings: Settings, part: Part) -> None:
 
 def _asks_well(settings: Settings, part: Part) -> bool:
     try:
-        return part.is_healthy(settings)
+        return part.is_healthy(part.own(settings))
     except (ItsError, OSError, ValueError):
         return False
 
 
 def _check_ports(settings: Settings, part: Part) -> None:
-    for name in part.ports:
-        port = getattr(settings.ports, name)
+    for name, port in part.port_numbers(settings).items():
         owner = processes.port_owner(settings.host, port)
         if owner is not None:
             raise BadInput(
                 f"Port {port}, which {part.title} needs, is taken by {owner}.",
-                f"Stop that, or choose another with ITS_PORTS__{name.upper()}.",
+                f"Stop that, or choose another with ITS_PORTS__{'TRITON_REPLICAS' if part.replica else name.upper()}.",
             )
 
 
@@ -274,10 +302,18 @@ def _postgres_status(settings: Settings) -> PartStatus:
     )
 
 
-def _stop_triton_remains(settings: Settings) -> None:
-    from its_platform.serving.server import stop_triton
+def _stop_triton_remains(settings: Settings, part: Part) -> None:
+    """What a Triton left that is to be started; its neighbours serve on."""
+    if part.name == "triton" or part.replica:
+        from its_platform.serving.server import stop_triton
 
-    stop_triton(settings)
+        stop_triton(part.own(settings))
+
+
+def _stop_all_tritons(settings: Settings) -> None:
+    from its_platform.serving.server import stop_tritons
+
+    stop_tritons(settings)
 
 
 def dagster_query(settings: Settings, query: str, variables: dict[str, object] | None = None) -> dict[str, dict]:

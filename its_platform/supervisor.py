@@ -56,16 +56,22 @@ class Restarts:
 
 def supervise(settings: Settings, is_over: list[bool]) -> None:
     """Look after the parts that were started, until `is_over` holds something."""
-    from its_platform.stack import PARTS, SUPERVISOR, restart_part
+    from its_platform.stack import SUPERVISOR, parts_of, restart_part
 
-    restarts = {part.name: Restarts() for part in PARTS}
-    watches = (TritonWatch(settings, restarts["triton"]), RepositoryWatch(settings), RunWatch(settings))
+    parts = parts_of(settings)
+    restarts = {part.name: Restarts() for part in parts}
+    tritons = [part for part in parts if part.name == "triton" or part.replica]
+    watches = (
+        *(TritonWatch(part.own(settings), restarts[part.name], part.name, home=settings) for part in tritons),
+        RepositoryWatch(settings),
+        RunWatch(settings),
+    )
     while not is_over:
         _guarded("heartbeat", lambda: _beat(settings))
         now = time.monotonic()
         if settings.database_url is None:
             _guarded("PostgreSQL", lambda: start_postgres(settings))
-        for part in PARTS:
+        for part in parts:
             record = processes.read_record(settings, part.name)
             if part.name == SUPERVISOR or record is None or is_over:
                 continue
@@ -89,15 +95,21 @@ class TritonWatch:
 
     settings: Settings
     restarts: Restarts
+    part: str = "triton"
     failed: int = 0
     answered: int | None = None
+    home: Settings | None = None
 
     def look(self, now: float) -> None:
-        """One look. `answered` is the process that has answered before: one that has not may still be starting."""
+        """One look. `answered` is the process that has answered before: one that has not may still be starting.
+
+        settings are those of this replica, `home` those of all of them.
+        """
+        home = self.home or self.settings
         from its_platform.serving.health import probe, revive
         from its_platform.stack import part_named, restart_part
 
-        process = processes.find(processes.read_record(self.settings, "triton"))
+        process = processes.find(processes.read_record(self.settings, self.part))
         if process is None:
             return
         try:
@@ -105,7 +117,7 @@ class TritonWatch:
         except BadInput as error:
             # The front goes on with the last good routes; the truth has them too.
             LOG.error("%s", error)
-            _restore(self.settings)
+            _restore(home)
             return
         ill = [result for result in results if not result.is_healthy]
         if not ill:
@@ -116,7 +128,7 @@ class TritonWatch:
         if is_starting and processes.age_s(process) < part_named("triton").start_timeout_s:
             return
         self.failed += 1
-        LOG.warning("Triton, %s: %s", ill[0].model, ill[0].problem)
+        LOG.warning("%s, %s: %s", self.part, ill[0].model, ill[0].problem)
         if self.failed < _FAILED_PROBES:
             return
         try:
@@ -126,12 +138,12 @@ class TritonWatch:
         except ItsError as error:
             LOG.error("loading anew did not help: %s", error)
         if not results[0].is_away:
-            _guarded("the model repository", lambda: _restore(self.settings))
+            _guarded("the model repository", lambda: _restore(home))
         if self.failed >= 2 * _FAILED_PROBES and now >= self.restarts.next_at():
             self.restarts.note(now)
             self.failed = 0
-            LOG.warning("Triton is restarted")
-            _guarded("Triton", lambda: restart_part(self.settings, "triton", is_patient=False))
+            LOG.warning("%s is restarted", self.part)
+            _guarded("Triton", lambda: restart_part(home, self.part, is_patient=False))
 
 
 @dataclass

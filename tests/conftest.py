@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,24 @@ def registry(stores: Stores, mlflow_template: str) -> object:
 
     create_database(stores.settings, "mlflow", template=mlflow_template)
     return stores.registry
+
+
+@pytest.fixture(scope="session")
+def make_stores(postgres_server: str, mlflow_template: str) -> Callable[[Settings], AbstractContextManager[Stores]]:
+    """Real stores with a registry, for tests that share one platform: what `stores` and `registry` are to one test."""
+    from its_platform.stores.database import create_database, dispose_engines
+
+    @contextmanager
+    def made(settings: Settings) -> Iterator[Stores]:
+        own = settings.model_copy(update={"database_url": _prefixed(postgres_server, f"t{uuid.uuid4().hex[:10]}")})
+        create_database(own, "its", template="template_its")
+        create_database(own, "mlflow", template=mlflow_template)
+        yield open_stores(own)
+        dispose_engines()
+        _release_mlflow()
+        _drop_databases(postgres_server, own)
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -83,10 +83,15 @@ class Platform:
     folder: Path
     last: int = 0
 
-    def release(self, first: float = 0.9, stage: str = "production") -> int:
+    def release(
+        self,
+        first: float = 0.9,
+        stage: str = "production",
+        write: Callable[[Path, float], Path] = write_detector,
+    ) -> int:
         """Place, load and route the next version; its number."""
         self.last += 1
-        path = write_detector(self.folder / f"{self.last}.onnx", first)
+        path = write(self.folder / f"{self.last}.onnx", first)
         version = version_of(self.last, path)
         place_version(self.settings, version, path)
         self.load()

@@ -47,6 +47,7 @@ ENTRIES: dict[str, _Entry] = {
     "release": _Entry("release", None, "Gates, stages and rollback.", _STAGES),
     "experiment": _Entry("experiment", None, "Two versions compared in live traffic.", _STAGES),
     "serving": _Entry("serving", None, "Triton and the models that it serves.", _STAGES),
+    "security": _Entry("security", None, "Certificates for mutual TLS with Triton.", _STAGES),
     "monitor": _Entry("monitor", None, "Predictions, drift and reports.", _STAGES),
     "retraining": _Entry("retraining", None, "When a new model is trained, and why.", _STAGES),
     "simulation": _Entry("simulation", None, "The simulated traffic world.", _STAGES),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from its_platform.cli.output import JsonFlag, emit, rows_table, say
-from its_platform.errors import ServerUnavailable
+from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -25,11 +25,16 @@ def start(
     json: JsonFlag = False,
 ) -> None:
     """Start Triton with the front and every served detector."""
-    from its_platform.serving.server import start_triton, stop_triton
+    from its_platform.serving.replicas import addresses
+    from its_platform.serving.server import start_tritons, stop_tritons
 
     settings = load_settings()
-    process = start_triton(settings)
-    emit({"pid": process.pid, "grpc": settings.triton_grpc, "log": process.log}, json)
+    found = start_tritons(settings)
+    rows = [
+        {"pid": process.pid, "grpc": address, "log": process.log}
+        for process, address in zip(found, addresses(settings), strict=True)
+    ]
+    emit(rows if len(rows) > 1 else rows[0], json)
     if foreground:
         import signal
         import time
@@ -39,20 +44,20 @@ def start(
         # A polite end of this command must not leave the server behind.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            while is_alive(process.pid):
+            while any(is_alive(process.pid) for process in found):
                 time.sleep(1)
         except KeyboardInterrupt:
             say("Stopping Triton.")
         finally:
-            stop_triton(settings)
+            stop_tritons(settings)
 
 
 @app.command()
 def stop(json: JsonFlag = False) -> None:
     """Stop Triton; takes 5 to 7 seconds."""
-    from its_platform.serving.server import stop_triton
+    from its_platform.serving.server import stop_tritons
 
-    emit({"stopped": stop_triton(load_settings())}, json)
+    emit({"stopped": stop_tritons(load_settings()) > 0}, json)
 
 
 @app.command()
@@ -60,14 +65,19 @@ def status(json: JsonFlag = False) -> None:
     """Which model versions Triton has loaded, and which stage each answers."""
     from its_platform.serving.client import with_client
     from its_platform.serving.config import FRONT
+    from its_platform.serving.replicas import replica_settings
     from its_platform.serving.repository import cache_counts, read_routes
 
     settings = load_settings()
     routes = read_routes(settings)
     counts = cache_counts(settings)
-    states = with_client(settings, lambda client: client.repository_index(), deadline_s=3.0)
+    each = {
+        own.triton_grpc: with_client(own, lambda client: client.repository_index(), deadline_s=3.0)
+        for own in replica_settings(settings)
+    }
     rows = [
         {
+            **({"endpoint": address} if len(each) > 1 else {}),
             "model": state.name,
             "version": state.version,
             "is_ready": state.is_ready,
@@ -77,6 +87,7 @@ def status(json: JsonFlag = False) -> None:
             "reason": state.reason,
             "cache": counts if state.name == FRONT else None,
         }
+        for address, states in each.items()
         for state in states
     ]
     emit(rows, json)
@@ -89,14 +100,75 @@ def probe(
 ) -> None:
     """Ask every instance of everything that is served; fails when one does not answer."""
     from its_platform.serving import health
+    from its_platform.serving.replicas import replica_settings
 
-    settings = load_settings()
-    revived = health.revive(settings) if revive else []
-    results = health.probe(settings)
+    replicas = replica_settings(load_settings())
+    revived = [name for own in replicas for name in (health.revive(own) if revive else [])]
+    results = [result for own in replicas for result in health.probe(own)]
     emit({"revived": revived, "probes": results} if json else results, json)
     if not all(result.is_healthy for result in results):
         problem = next(result.problem for result in results if not result.is_healthy)
         raise ServerUnavailable(f"Not everything answers: {problem}", "Try `its serving probe --revive`.")
+
+
+@app.command()
+def tune(
+    version: Annotated[
+        int | None, typer.Option(help="Tune this placed version. [default: production]", show_default=False)
+    ] = None,
+    instances: Annotated[
+        str, typer.Option(help="Copies to try, as 1,2. [default: by the cores]", show_default=False)
+    ] = "",
+    threads: Annotated[str, typer.Option(help="Threads of each copy to try.")] = "1,2",
+    batching: Annotated[bool, typer.Option("--batching", help="Try Triton's dynamic batching as well.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each through every setting in turn.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long a setting is asked in a round.")] = 4.0,
+    limit_ms: Annotated[float, typer.Option(min=1, help="95 % of the answers have to come within.")] = 250.0,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the best setting into settings.yaml.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Measure copies, threads and batching on a Triton apart from the live one, and say which is best."""
+    import os
+
+    from its_platform.cli.tune import picture_for, sweep_table
+    from its_platform.serving import sweep as sweeping
+    from its_platform.serving import tuning
+    from its_platform.serving.sweep_page import page_of
+    from its_platform.telemetry import terminal_progress
+
+    settings = load_settings()
+    cores = len(os.sched_getaffinity(0))
+    route = sweeping.route_to_tune(settings, version)
+    candidates = tuning.candidates_for(
+        _numbers(instances) or tuning.default_instances(cores),
+        _numbers(threads),
+        {settings.serving.dynamic_batching, *([True, False] if batching else [])},
+        cores,
+    )
+    load = sweeping.Load(concurrency, rounds, seconds)
+    picture = picture_for(settings, route.version)
+    with terminal_progress() as progress:
+        found = sweeping.sweep(settings, route, picture, candidates, load, limit_ms, cores, progress)
+    table, page = sweeping.write_sweep(settings, found, page_of)
+    best = found.choice.best.candidate
+    written = tuning.apply_settings(settings.home, best) if apply else None
+    emit({**found.as_json(), "table": table, "page": page, "applied": written}, json, lambda: sweep_table(found))
+    if not json:
+        say(f"Best: {best.name}; {found.choice.why}.")
+        say(f"Picture: {page}")
+        if written is None:
+            say(f"To use it, put this into {settings.home / 'settings.yaml'}, or run again with --apply:")
+            say(tuning.settings_lines(best).rstrip())
+        else:
+            say(f"Written into {written}; a restart of Triton makes it so: `its serving stop`, `its serving start`.")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",") if one.strip()]
+    except ValueError as error:
+        raise BadInput(f"{text!r} are no numbers.", "Write them like 1,2,4.") from error
 
 
 def detect(

@@ -15,7 +15,7 @@ from its_platform import processes
 from its_platform.dagster_runs import CLOCK_TOLERANCE_S, ticks_ahead_s
 from its_platform.doctor.finding import Finding
 from its_platform.settings import Settings
-from its_platform.stack import PARTS
+from its_platform.stack import parts_of
 from its_platform.stores.postgres import is_running
 
 LEAST_FREE_GB = 5.0
@@ -106,16 +106,15 @@ def check_clock(settings: Settings) -> list[Finding]:
 def check_ports(settings: Settings) -> list[Finding]:
     """Ports that a part would need and that another program holds."""
     wrong = []
-    for part in PARTS:
+    for part in parts_of(settings):
         if processes.find(processes.read_record(settings, part.name)) is not None:
             continue
-        for name in part.ports:
-            port = getattr(settings.ports, name)
+        for name, port in part.port_numbers(settings).items():
             owner = processes.port_owner(settings.host, port)
             if owner is not None:
                 remedy = f"Stop that, or choose another with ITS_PORTS__{name.upper()}."
                 wrong.append(Finding("ports", False, f"{port}, for {part.title}, is taken by {owner}", remedy))
-    numbers = [getattr(settings.ports, name) for part in PARTS for name in part.ports]
+    numbers = [port for part in parts_of(settings) for port in part.port_numbers(settings).values()]
     return wrong or [Finding("ports", True, ", ".join(map(str, sorted(numbers))))]
 
 

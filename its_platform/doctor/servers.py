@@ -7,7 +7,7 @@ from collections.abc import Callable
 from its_platform import processes
 from its_platform.doctor.finding import Finding
 from its_platform.settings import Settings
-from its_platform.stack import PARTS, SUPERVISOR, PartStatus, dagster_query, is_up, part_status
+from its_platform.stack import SUPERVISOR, PartStatus, dagster_query, is_up, part_named, part_status, parts_of
 from its_platform.stores.postgres import is_running, server_process
 
 _NOT_UP = "not started; `its up` starts it"
@@ -44,17 +44,22 @@ def check_database(settings: Settings) -> list[Finding]:
 
 def check_servers(settings: Settings) -> list[Finding]:
     """Each part of the stack, by asking it."""
-    return [_of_part(settings, part_status(settings, part)) for part in PARTS if part.name != "dagster-daemon"]
+    return [
+        _of_part(settings, part_status(settings, part)) for part in parts_of(settings) if part.name != "dagster-daemon"
+    ]
 
 
 def check_serving(settings: Settings) -> list[Finding]:
     """The front and each detector that a route names, by inferences; which instances of them are missing."""
     from its_platform.serving.health import probe
     from its_platform.serving.processes import running
+    from its_platform.serving.replicas import replica_settings
 
-    if running(settings) is None:
+    alive = [own for own in replica_settings(settings) if running(own) is not None]
+    if not alive:
         return []
-    results = probe(settings)
+    each = [probe(own) for own in alive]
+    results = [result for found in each for result in found]
     remedy = "The supervisor loads it anew within 20 s; `its serving probe --revive` does so by hand."
     ill = [
         Finding(
@@ -63,14 +68,13 @@ def check_serving(settings: Settings) -> list[Finding]:
         for one in results
         if not one.is_healthy
     ]
-    served = ", ".join(f"version {one.version} at {', '.join(one.stages)}" for one in results[1:])
+    served = ", ".join(f"version {one.version} at {', '.join(one.stages)}" for one in each[0][1:])
     return ill or [Finding("serving", True, served or "nothing is released yet")]
 
 
 def check_dagster_daemon(settings: Settings) -> list[Finding]:
     """The daemon's heartbeats, and whether the definitions load."""
-    part = next(part for part in PARTS if part.name == "dagster-daemon")
-    status = part_status(settings, part)
+    status = part_status(settings, part_named("dagster-daemon"))
     if not status.is_healthy:
         return [_of_part(settings, status)]
     told = dagster_query(

@@ -20,6 +20,7 @@ from its_platform.errors import ServerUnavailable
 from its_platform.frames.frame import Frame
 from its_platform.frames.sources import read_frames
 from its_platform.serving.client import Answer, DetectorClient
+from its_platform.serving.replicas import live_endpoints
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
 
@@ -150,7 +151,7 @@ async def _watch(
                 asking.create_task(ask(client, frame))
 
     try:
-        asked = stores.settings.serving.endpoints
+        asked = live_endpoints(stores.settings)
         async with DetectorClient(stores.settings, endpoints=asked) as client, asyncio.TaskGroup() as playing:
             for camera in cameras:
                 playing.create_task(play(client, camera))

@@ -23,6 +23,7 @@ from its_platform.monitoring import predictions
 from its_platform.monitoring.strata import MAXIMUM_CELL_ROWS
 from its_platform.release.truth import Release
 from its_platform.serving.client import DetectorClient
+from its_platform.serving.replicas import addresses
 from its_platform.stores import Stores
 from its_platform.telemetry import Progress, no_progress
 
@@ -112,7 +113,7 @@ async def _play(stores: Stores, frames: list[HeldOut], version: int, progress: P
             progress(TASK, done, len(frames), frame.camera_id)
 
     progress(TASK, 0, len(frames))
-    async with DetectorClient(stores.settings) as client:
+    async with DetectorClient(stores.settings, endpoints=addresses(stores.settings)) as client:
         tasks = [asyncio.create_task(work(client)) for _ in range(CONCURRENCY)]
         try:
             await asyncio.gather(*tasks)

@@ -17,7 +17,9 @@ import numpy.typing as npt
 from its_detector_client import Answer, AsyncDetectorClient, BadRequest, ClientError, Refused
 from its_detector_client.question import Images
 from its_platform.errors import BadInput, ItsError, PermanentError, ServerUnavailable
+from its_platform.serving.certificates import admin_headers, client_tls
 from its_platform.serving.config import FRONT
+from its_platform.serving.replicas import live_endpoints
 from its_platform.settings import Settings
 
 __all__ = ["Answer", "DetectorClient", "Images", "ModelRefused", "ModelState", "detect_once", "with_client"]
@@ -65,7 +67,9 @@ class DetectorClient(AsyncDetectorClient):
             shared_memory="auto" if settings.serving.shared_memory else "never",
             as_error=_ours,
             connect=connect,
+            tls=client_tls(settings) if connect is None else None,
         )
+        self._admin = {"headers": headers} if (headers := admin_headers(settings)) else {}
 
     async def infer_detector(self, model: str, version: int, images: Images) -> npt.NDArray[np.float32]:
         """Ask a detector past the front: letterboxed uint8 `[n, S, S, 3]` to `[n, 300, 6]`. Nothing is logged."""
@@ -85,11 +89,15 @@ class DetectorClient(AsyncDetectorClient):
 
         Raises `ModelRefused` when one cannot be loaded; versions that ran before keep serving.
         """
-        await self.call(lambda channel, left_s: channel.load_model(model, client_timeout=left_s), LOAD_DEADLINE_S)
+        await self.call(
+            lambda channel, left_s: channel.load_model(model, client_timeout=left_s, **self._admin), LOAD_DEADLINE_S
+        )
 
     async def unload(self, model: str, within_s: float = 30.0) -> None:
         """Unload every version of a model, and wait until none is left."""
-        await self.call(lambda channel, left_s: channel.unload_model(model, client_timeout=left_s), LOAD_DEADLINE_S)
+        await self.call(
+            lambda channel, left_s: channel.unload_model(model, client_timeout=left_s, **self._admin), LOAD_DEADLINE_S
+        )
         end = time.monotonic() + within_s
         while any(state.name == model and state.is_ready for state in await self.repository_index()):
             if time.monotonic() > end:
@@ -99,7 +107,8 @@ class DetectorClient(AsyncDetectorClient):
     async def repository_index(self) -> list[ModelState]:
         """Every model and version that Triton knows of."""
         index = await self.call(
-            lambda channel, left_s: channel.get_model_repository_index(client_timeout=left_s), is_repeatable=True
+            lambda channel, left_s: channel.get_model_repository_index(client_timeout=left_s, **self._admin),
+            is_repeatable=True,
         )
         return [
             ModelState(entry.name, int(entry.version) if entry.version else None, entry.state == "READY", entry.reason)
@@ -123,6 +132,12 @@ class DetectorClient(AsyncDetectorClient):
         index = await self.repository_index()
         return sorted(state.version for state in index if state.name == model and state.is_ready and state.version)
 
+    async def is_live(self) -> bool:
+        """Whether the server says that it lives, waiting for it until the deadline. Raises `ServerUnavailable`."""
+        return await self.call(
+            lambda channel, left_s: channel.is_server_live(client_timeout=left_s), is_repeatable=True
+        )
+
     async def is_ready(self) -> bool:
         """Whether the front calls itself ready. A dead instance does so too: `probe` is the real question."""
         from tritonclient.utils import InferenceServerException
@@ -140,7 +155,7 @@ def detect_once(settings: Settings, images: Images, **asked: Any) -> Answer:
     """`DetectorClient.detect` for code that is not asynchronous; opens a connection for this one call."""
 
     async def ask() -> Answer:
-        async with DetectorClient(settings) as client:
+        async with DetectorClient(settings, endpoints=live_endpoints(settings)) as client:
             return await client.detect(images, **asked)
 
     return asyncio.run(ask())

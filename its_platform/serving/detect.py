@@ -21,6 +21,7 @@ import numpy.typing as npt
 from its_platform.errors import BadInput
 from its_platform.serving.client import Answer, DetectorClient, ModelRefused
 from its_platform.serving.drawing import draw_detections
+from its_platform.serving.replicas import live_endpoints
 from its_platform.serving.repository import DESCRIPTION_FILE, read_routes
 from its_platform.settings import Settings
 from its_platform.telemetry import Progress, no_progress
@@ -183,7 +184,7 @@ async def _detect_pictures(
     findings = _Findings(settings)
     if source.is_dir():
         run.out.mkdir(parents=True, exist_ok=True)
-    async with DetectorClient(settings) as client:
+    async with DetectorClient(settings, endpoints=live_endpoints(settings)) as client:
         async for image, path, answer in _answers(client, pictures(), asked, f"detect:{source.stem}"):
             drawn = findings.draw(image, answer, path.name, None)
             target = run.out / path.name if source.is_dir() else run.out
@@ -210,7 +211,7 @@ async def _detect_video(
             rate = (stream.average_rate or Fraction(25)) / every
             total = -(-stream.frames // every) if stream.frames else None
             with _Video(partial, Fraction(rate).limit_denominator(60_000)) as writing:
-                async with DetectorClient(settings) as client:
+                async with DetectorClient(settings, endpoints=live_endpoints(settings)) as client:
                     frames = _video_frames(reading, stream, every)
                     async for image, at_s, answer in _answers(client, frames, asked, f"detect:{source.stem}"):
                         drawn = findings.draw(image, answer, source.name, at_s)

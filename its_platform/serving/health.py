@@ -11,8 +11,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from its_platform.errors import ItsError, ServerUnavailable
 from its_platform.model.letterbox import shape_of
 from its_platform.serving.client import DetectorClient
 from its_platform.serving.config import FRONT, contract_of
-from its_platform.serving.processes import is_alive, is_halted, running, stubs
+from its_platform.serving.processes import is_alive, is_halted, rests, running, stubs
 from its_platform.serving.repository import read_routes
 from its_platform.settings import Settings
 
@@ -31,6 +32,11 @@ from its_platform.settings import Settings
 REQUESTS_AN_INSTANCE = 1
 PROBE_DEADLINE_S = 5.0
 LAST_REQUESTS_S = 1.5
+Ask = Callable[[], Awaitable[Any]]
+# An instance that takes no request for so long, while all are asked again and again, hangs.
+HANGS_AFTER_S = 5.0
+ASK_AGAIN_S = 0.25
+INSISTENT_REQUESTS_AN_INSTANCE = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class ProbeResult:
     asked: int
     latency_ms: float | None
     problem: str = ""
+    endpoint: str = ""
 
     @property
     def is_away(self) -> bool:
@@ -76,6 +83,19 @@ async def _wait_ready(settings: Settings, within_s: float, is_alive: Callable[[]
             await asyncio.sleep(0.2)
 
 
+def answers(settings: Settings, within_s: float) -> bool:
+    """Whether a server comes to say within this time that it lives; of its models nothing is asked."""
+
+    async def ask() -> bool:
+        async with DetectorClient(settings, deadline_s=within_s) as client:
+            return await client.is_live()
+
+    try:
+        return asyncio.run(ask())
+    except ServerUnavailable:
+        return False
+
+
 def probe(settings: Settings) -> list[ProbeResult]:
     """Ask every served detector, and the front for every stage, as many requests at once as there are instances.
 
@@ -101,41 +121,42 @@ async def _probe(settings: Settings) -> list[ProbeResult]:
         results = [await _probe_front(settings, client, sorted(routes))]
         for (model, version, size), names in stages.items():
             picture = np.full((1, *shape_of(size), 3), 114, np.uint8)
-            ask = [
-                client.infer_detector(model, version, picture)
-                for _ in range(settings.serving.instances * REQUESTS_AN_INSTANCE)
-            ]
-            results.append(await _judge(settings, model, version, tuple(names), ask))
+            ask: Ask = partial(client.infer_detector, model, version, picture)
+            requests = settings.serving.instances * REQUESTS_AN_INSTANCE
+            results.append(await _judge(settings, model, version, tuple(names), [ask] * requests))
     return results
 
 
 async def _probe_front(settings: Settings, client: DetectorClient, stages: list[str]) -> ProbeResult:
     picture = np.full((64, 64, 3), 114, np.uint8)
-    ask = [
-        client.detect(picture, "probe", stage=stages[index % len(stages)] if stages else None, purpose="probe")
+    ask: list[Ask] = [
+        partial(client.detect, picture, "probe", stage=stages[index % len(stages)] if stages else None, purpose="probe")
         for index in range(max(settings.serving.front_instances * REQUESTS_AN_INSTANCE, len(stages)))
     ]
     result = await _judge(settings, FRONT, None, tuple(stages), ask)
     if not stages and "no detector is served" in result.problem:
         # With nothing released yet, a refusal in words is what a living front answers.
         missing = _missing_instances(settings, FRONT, 1)
-        return ProbeResult(FRONT, None, (), not missing, 0, result.asked, None, missing)
+        return ProbeResult(FRONT, None, (), not missing, 0, result.asked, None, missing, result.endpoint)
     return result
 
 
 async def _judge(
-    settings: Settings, model: str, version: int | None, stages: tuple[str, ...], asked: list[Coroutine[Any, Any, Any]]
+    settings: Settings, model: str, version: int | None, stages: tuple[str, ...], asks: list[Ask]
 ) -> ProbeResult:
+    mine = [stub for stub in stubs(settings) if (stub.model, stub.version) == (model, version or 1)]
+    before = {stub.pid: rests(stub.pid) for stub in mine}
     started = time.monotonic()
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    answers = await asyncio.gather(*(ask() for ask in asks), return_exceptions=True)
     elapsed_ms = (time.monotonic() - started) * 1000 / len(answers)
     problems = [answer for answer in answers if isinstance(answer, BaseException)]
     for problem in problems:
         if not isinstance(problem, ItsError):
             raise problem
     told = problems[0].message if problems and isinstance(problems[0], ItsError) else ""
-    told = told or _missing_instances(settings, model, version or 1)
-    return ProbeResult(model, version, stages, not told, len(problems), len(answers), elapsed_ms, told)
+    told = told or _missing_instances(settings, model, version or 1) or await _hanging_instance(before, asks)
+    asked = settings.triton_grpc
+    return ProbeResult(model, version, stages, not told, len(problems), len(answers), elapsed_ms, told, asked)
 
 
 def _missing_instances(settings: Settings, model: str, version: int) -> str:
@@ -147,6 +168,23 @@ def _missing_instances(settings: Settings, model: str, version: int) -> str:
     if halted := [stub for stub in mine if is_halted(stub.pid)]:
         return f"{len(halted)} of {expected} instances hang (process {halted[0].pid} was stopped)"
     return f"{len(mine)} of {expected} instances live" if len(mine) < expected else ""
+
+
+async def _hanging_instance(before: dict[int, int | None], asks: list[Ask]) -> str:
+    """What hangs, in words; empty where each process has worked since `before`, or works when it is asked insistently.
+
+    A request that an instance never answers keeps it from every other, so that probes meet its neighbours alone.
+    """
+    end = time.monotonic() + HANGS_AFTER_S
+    while True:
+        still = [pid for pid, count in before.items() if is_alive(pid) and rests(pid) == count]
+        if not still or len(still) == len(before) == 1:
+            return ""
+        if time.monotonic() > end:
+            return f"{len(still)} of {len(before)} instances hang (process {still[0]} took no request)"
+        # So many at once that an idle instance gets one for sure.
+        await asyncio.gather(*(ask() for ask in asks * INSISTENT_REQUESTS_AN_INSTANCE), return_exceptions=True)
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def _revive(settings: Settings) -> list[str]:

@@ -229,6 +229,16 @@ def route_of(model_version: ModelVersion) -> Route:
     )
 
 
+def placed_route(settings: Settings, model: str, version: int) -> Route:
+    """The route of a version that lies in the repository, from its description. Raises `NotFound`."""
+    path = settings.model_repository / model / str(version) / DESCRIPTION_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Route(model, version, read_size(found["image_size"]), tuple(found["classes"]), dict(found["thresholds"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotFound(f"Version {version} of {model} has no description: {error!r}.", "Release it again.") from error
+
+
 def write_routes(settings: Settings, routes: Mapping[str, Route]) -> None:
     """Say what each stage is answered by. The front follows within 0.2 s.
 

@@ -7,21 +7,37 @@ address only. Health is asked for in `health.py`; which version is served is dec
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.serving import restricted_launch
+from its_platform.serving.certificates import certificates_of
 from its_platform.serving.config import FRONT
 from its_platform.serving.health import probe, revive, wait_ready
-from its_platform.serving.processes import STUB, TritonProcess, is_alive, running, stubs
+from its_platform.serving.processes import (
+    STUB,
+    StubProcess,
+    TritonProcess,
+    home_prefix,
+    is_alive,
+    running,
+    servers,
+    shared_memory_prefix,
+    stubs,
+    stubs_of_home,
+)
+from its_platform.serving.replicas import PORTS, replica_settings
 from its_platform.serving.repository import SOURCES, prepare_repository, read_routes, state_folder, write_if_changed
 from its_platform.settings import Settings
 
@@ -31,8 +47,11 @@ __all__ = [
     "probe",
     "revive",
     "running",
+    "shared_memory_prefix",
     "start_triton",
+    "start_tritons",
     "stop_triton",
+    "stop_tritons",
     "triton_command",
     "wait_ready",
 ]
@@ -69,7 +88,10 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
         f"--cache-directory={_server_files(settings) / 'caches'}",
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
-        *(f"--{name}-address={settings.host}" for name in ("http", "grpc", "metrics")),
+        f"--http-address={settings.host}",
+        f"--grpc-address={settings.security.triton_listen or settings.host}",
+        # They have no TLS, and nobody elsewhere reads them here.
+        f"--metrics-address={'127.0.0.1' if settings.security.triton_tls else settings.host}",
         f"--http-port={ports.triton_http}",
         f"--grpc-port={ports.triton_grpc}",
         f"--metrics-port={ports.triton_metrics}",
@@ -82,6 +104,18 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
         "--pinned-memory-pool-byte-size=0",
         "--log-verbose=0",
     ]
+    if (files := certificates_of(settings)) is not None:
+        command = [
+            # Isolated: it needs nothing of ours, and must not be sent elsewhere by what surrounds it.
+            sys.executable, "-I", restricted_launch.__file__, str(files.secret.resolve()), *command,
+            # It has no TLS of its own.
+            "--allow-http=false",
+            "--grpc-use-ssl=true",
+            "--grpc-use-ssl-mutual=true",
+            f"--grpc-root-cert={files.root.resolve()}",
+            f"--grpc-server-cert={files.certificate('server').resolve()}",
+            f"--grpc-server-key={files.key('server').resolve()}",
+        ]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     environment["PATH"] = f"{python.executable.parent}:{environment.get('PATH', '/usr/bin:/bin')}"
     # The copied stub no longer lies where its own search path expects the wheel's libraries.
@@ -90,6 +124,9 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     # Compiled files beside the sources would give the version folders newer times, which Triton reads as a change.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     environment["OMP_NUM_THREADS"] = "1"
+    # Not in the models' configurations, which NVIDIA's container reads too: threads of a copy are a CPU's concern.
+    for runtime in ("ONNX", "OPENVINO"):
+        environment[f"ITS_{runtime}_THREADS"] = str(settings.serving.threads)
     # An address may hold a password, which a model's configuration would show to anyone who asks Triton.
     environment["ITS_SERVING__REDIS_URL"] = settings.serving.redis_url or ""
     return command, environment
@@ -114,13 +151,8 @@ def prepare_backends(settings: Settings, python_version: str) -> Path:
     return folder
 
 
-def shared_memory_prefix(settings: Settings) -> str:
-    """Names this home's shared memory, so that two servers on a machine never meet."""
-    return f"its_{hashlib.sha256(str(settings.home.resolve()).encode()).hexdigest()[:10]}_"
-
-
-def start_triton(settings: Settings, wait_s: float = 90.0) -> TritonProcess:
-    """Start the server in a process group of its own and wait until the front answers.
+def start_triton(settings: Settings, wait_s: float = 90.0, name: str = "triton") -> TritonProcess:
+    """Start the server in a process group of its own, its words in `name.log`, and wait until the front answers.
 
     Raises `BadInput` when it runs already or a port is taken, `ServerUnavailable` when it ends or stays silent; the
     last lines of its log are in the message.
@@ -131,7 +163,7 @@ def start_triton(settings: Settings, wait_s: float = 90.0) -> TritonProcess:
     _clear_remains(settings)
     command, environment = triton_command(settings)
     settings.logs.mkdir(parents=True, exist_ok=True)
-    log = settings.logs / "triton.log"
+    log = settings.logs / f"{name}.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
             command, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True
@@ -148,14 +180,43 @@ def stop_triton(settings: Settings, within_s: float = STOP_WITHIN_S) -> bool:
     """End the server and wait for it (5 to 7 s are usual); False when none ran. Orphaned stubs go with it."""
     found = running(settings)
     if found is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(found.pid, signal.SIGTERM)
-        if not _wait_gone(found.pid, within_s):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(found.pid, signal.SIGKILL)
-            _wait_gone(found.pid, 5.0)
+        _end(found, within_s)
     _clear_remains(settings)
     return found is not None
+
+
+def start_tritons(settings: Settings) -> list[TritonProcess]:
+    """Start every replica. Raises as `start_triton`; what this call started is then stopped again."""
+    started: list[Settings] = []
+    found = []
+    try:
+        for number, own in enumerate(replica_settings(settings), start=1):
+            found.append(start_triton(own, name="triton" if number == 1 else f"triton-{number}"))
+            started.append(own)
+    except BaseException:
+        for own in started:
+            stop_triton(own)
+        raise
+    return found
+
+
+def stop_tritons(settings: Settings, within_s: float = STOP_WITHIN_S) -> int:
+    """End every server of this home, also one on ports that the settings no longer name; how many there were."""
+    found = servers(settings)
+    with ThreadPoolExecutor(max(len(found), 1)) as pool:
+        list(pool.map(lambda process: _end(process, within_s), found))
+    _kill(stubs_of_home(settings))
+    _forget_memory(home_prefix(settings))
+    return len(found)
+
+
+def _end(process: TritonProcess, within_s: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+    if not _wait_gone(process.pid, within_s):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        _wait_gone(process.pid, 5.0)
 
 
 def _wait_gone(pid: int, within_s: float) -> bool:
@@ -171,16 +232,24 @@ def _wait_gone(pid: int, within_s: float) -> bool:
 
 def _clear_remains(settings: Settings) -> None:
     """Stubs whose server is gone ignore a polite signal, and a killed server leaves its shared memory behind."""
-    for stub in stubs(settings):
+    _kill(stubs(settings))
+    _forget_memory(shared_memory_prefix(settings))
+
+
+def _kill(found: Iterable[StubProcess]) -> None:
+    for stub in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(stub.pid, signal.SIGKILL)
-    for region in Path("/dev/shm").glob(f"{shared_memory_prefix(settings)}*"):
+
+
+def _forget_memory(prefix: str) -> None:
+    for region in Path("/dev/shm").glob(f"{prefix}*"):
         region.unlink(missing_ok=True)
 
 
 def _check_ports(settings: Settings) -> None:
     ports = settings.ports
-    for name in ("triton_http", "triton_grpc", "triton_metrics"):
+    for name in PORTS:
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import faulty_detectors
 import numpy as np
 import pytest
 
@@ -34,6 +35,7 @@ from triton_site import (
     DETECTOR,
     IN_PICTURE,
     PICTURE,
+    SIZE,
     Platform,
     running_platform,
     version_of,
@@ -217,6 +219,31 @@ async def test_a_killed_instance_is_found_by_the_probe_and_revived_without_a_los
         assert all(result.is_healthy for result in results)
     assert seen.errors == []
     left = [stub.pid for stub in stubs(platform.settings) if (stub.model, stub.version) == (model, version)]
+    assert len(left) == 2
+    assert not {stub.pid for stub in victims} & set(left)
+
+
+async def test_an_instance_that_never_comes_back_from_a_request_is_found_under_traffic_and_replaced(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process lives and works, holds its request, and is given no other: probes meet its neighbour alone."""
+    monkeypatch.setattr(health, "HANGS_AFTER_S", 2.0)
+    version = await asyncio.to_thread(platform.release, write=faulty_detectors.write_endless)
+    victims = [stub for stub in stubs(platform.settings) if (stub.model, stub.version) == (DETECTOR, version)]
+    white = np.full((1, SIZE, SIZE, 3), 255, np.uint8)
+    async with (
+        traffic(platform.settings) as seen,
+        DetectorClient(platform.settings, deadline_s=1.0, is_patient=False) as asking,
+    ):
+        assert all(result.is_healthy for result in await asyncio.to_thread(health.probe, platform.settings))
+        with pytest.raises(ServerUnavailable, match="did not answer"):
+            await asking.infer_detector(DETECTOR, version, white)
+        ill = [one for one in await asyncio.to_thread(health.probe, platform.settings) if not one.is_healthy]
+        assert [(one.model, one.problem.split(" (")[0]) for one in ill] == [(DETECTOR, "1 of 2 instances hang")]
+        assert await asyncio.to_thread(health.revive, platform.settings) == [DETECTOR]
+        assert all(result.is_healthy for result in await asyncio.to_thread(health.probe, platform.settings))
+    assert seen.errors == []
+    left = [stub.pid for stub in stubs(platform.settings) if (stub.model, stub.version) == (DETECTOR, version)]
     assert len(left) == 2
     assert not {stub.pid for stub in victims} & set(left)
 

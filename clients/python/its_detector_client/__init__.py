@@ -5,6 +5,7 @@ from its_detector_client.detections import MAX_DETECTIONS, Answer, Detection, De
 from its_detector_client.errors import BadRequest, ClientError, Refused, Unavailable
 from its_detector_client.question import encode_jpeg
 from its_detector_client.synchronous import DetectorClient
+from its_detector_client.tls import Tls
 
 __all__ = [
     "FRONT",
@@ -17,6 +18,7 @@ __all__ = [
     "Detections",
     "DetectorClient",
     "Refused",
+    "Tls",
     "Unavailable",
     "encode_jpeg",
 ]

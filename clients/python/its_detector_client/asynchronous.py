@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack
 
 import numpy as np
@@ -23,6 +24,7 @@ from its_detector_client.endpoints import Balancer, Breaker, Endpoint, is_local
 from its_detector_client.errors import HINT, BadRequest, ClientError, Unavailable, problem_of
 from its_detector_client.question import MOST_PICTURES, Asked, Images, Question, batch_of, jpeg_of
 from its_detector_client.regions import Regions, is_lost
+from its_detector_client.tls import Tls
 from its_detector_client.tracing import Traced, traced
 
 FRONT = "traffic_detector"
@@ -47,6 +49,7 @@ class AsyncDetectorClient:
     is_patient: try again while no server answers; a probe wants the first answer.
     shared_memory: `auto` hands pictures to a server of this machine in shared memory, where it takes them.
     failures_to_open, breaker_pause_s: so many failures in a row, and an endpoint is asked only once in a pause.
+    tls: the files for servers that answer only clients with a certificate.
     as_error: what to raise instead of this package's `ClientError`s, for a program with errors of its own.
     """
 
@@ -60,6 +63,7 @@ class AsyncDetectorClient:
         breaker_pause_s: float = 1.0,
         as_error: Callable[[ClientError], Exception] = lambda problem: problem,
         connect: Callable[[str], Any] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         addresses = (endpoints,) if isinstance(endpoints, str) else tuple(dict.fromkeys(endpoints))
         if not addresses:
@@ -78,7 +82,7 @@ class AsyncDetectorClient:
         self._deadline_s = deadline_s
         self._is_patient = is_patient
         self._as_error = as_error
-        self._connect = connect or _connect
+        self._connect = connect or partial(_connect, tls=tls)
         self._under_way: set[asyncio.Future[Any]] = set()
         self._inferences = 0
 
@@ -388,10 +392,10 @@ class _Told:
             raise told from error
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str, tls: Tls | None = None) -> Any:
     from tritonclient.grpc.aio import InferenceServerClient
 
-    return InferenceServerClient(address)
+    return InferenceServerClient(address, **(tls.options() if tls is not None else {}))
 
 
 async def _send(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +19,10 @@ from its_platform.frames.frame import Frame
 from its_platform.live import feed
 from its_platform.live.feed import GIVE_UP_AFTER, watch_cameras
 from its_platform.serving.client import Answer
+from its_platform.settings import load_settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-STORES: Any = SimpleNamespace(settings=SimpleNamespace(serving=SimpleNamespace(endpoints=())))
+STORES: Any = SimpleNamespace(settings=load_settings(home=Path("no-home")))
 
 
 class Front:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
@@ -25,7 +26,7 @@ class FrontWithoutTriton:
     asked: list[tuple[str, datetime, int, str]] = []
     forgets = 0
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any, endpoints: Sequence[str]) -> None:
         self.settings = settings
 
     async def __aenter__(self) -> Self:

@@ -121,3 +121,32 @@ def test_the_front_is_told_its_settings_and_no_path_of_this_machine() -> None:
 def test_no_model_is_tied_to_a_cpu(config: ModelConfig) -> None:
     assert "KIND_CPU" not in config.text()
     assert all(group.kind == model_config_pb2.ModelInstanceGroup.KIND_AUTO for group in parsed(config).instance_group)
+
+
+# What every Triton understands alike; `optimization`, parameters of a backend and host policies are a machine's own.
+PORTABLE = {
+    "name",
+    "platform",
+    "backend",
+    "max_batch_size",
+    "version_policy",
+    "input",
+    "output",
+    "instance_group",
+    "dynamic_batching",
+    "model_warmup",
+}
+
+
+def test_no_detectors_configuration_has_a_key_that_belongs_to_one_kind_of_machine() -> None:
+    read = parsed(
+        detector_config("detector-yolo-onnx-320", 320, serving(instances=4, threads=4, dynamic_batching=True))
+    )
+    assert {field.name for field, _ in read.ListFields()} <= PORTABLE
+    (group,) = read.instance_group
+    assert {field.name for field, _ in group.ListFields()} <= {"count", "kind"}
+
+
+def test_threads_are_the_servers_business_and_no_models() -> None:
+    one, four = (detector_config("detector-yolo-onnx-320", 320, serving(threads=count)).text() for count in (1, 4))
+    assert one == four

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class FakeClient:
     asked: list[dict[str, Any]] = []
     is_serving = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, endpoints: Sequence[str]) -> None:
         type(self).asked = []
 
     async def __aenter__(self) -> FakeClient:

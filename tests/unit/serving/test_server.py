@@ -9,9 +9,10 @@ import pytest
 
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.serving import health, server
+from its_platform.serving.certificates import make_certificates
 from its_platform.serving.processes import running, stubs
 from its_platform.serving.repository import Route, state_folder, write_routes
-from its_platform.settings import REPOSITORY, Settings
+from its_platform.settings import REPOSITORY, Settings, load_settings
 
 is_installed = pytest.mark.skipif(
     not (REPOSITORY / ".venvs" / "tritonserver" / "pytriton").is_dir(), reason="the bundled tritonserver is missing"
@@ -26,6 +27,19 @@ def test_every_address_is_this_machines_own_and_loading_is_explicit(settings: Se
     assert "--model-control-mode=explicit" in command
     assert "--strict-readiness=false" in command
     assert f"--grpc-port={settings.ports.triton_grpc}" in command
+
+
+@is_installed
+def test_with_tls_only_grpc_is_open_and_the_secret_is_in_no_argument(settings: Settings) -> None:
+    with pytest.raises(BadInput, match="triton_listen needs triton_tls"):
+        load_settings(home=settings.home, security={"triton_listen": "0.0.0.0"})
+    secured = load_settings(home=settings.home, security={"triton_tls": True, "triton_listen": "0.0.0.0"})
+    make_certificates(secured.certificates, ["localhost"], days=1)
+    command, environment = server.triton_command(secured)
+    assert {"--allow-http=false", "--grpc-use-ssl-mutual=true", "--grpc-address=0.0.0.0"} <= set(command)
+    assert "--metrics-address=127.0.0.1" in command
+    secret = (secured.certificates / "repository.secret").read_text()
+    assert not [word for word in [*command, *environment.values()] if secret in word]
 
 
 @is_installed

@@ -1,0 +1,140 @@
+"""The files that `its security` makes, who may read them, and what Triton and its clients are told of them."""
+
+from __future__ import annotations
+
+import ipaddress
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from typer.testing import CliRunner
+
+from its_detector_client import BadRequest, Tls
+from its_platform.cli.security import app
+from its_platform.errors import BadInput
+from its_platform.serving import restricted_launch
+from its_platform.serving.certificates import (
+    ADMIN_HEADER,
+    admin_headers,
+    certificates_of,
+    client_tls,
+    make_certificates,
+    make_client,
+)
+from its_platform.settings import SecuritySettings, Settings
+
+
+@pytest.fixture
+def secured(settings: Settings) -> Settings:
+    return settings.model_copy(update={"security": SecuritySettings(triton_tls=True)})
+
+
+def read(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def test_server_and_clients_are_signed_by_the_authority_and_the_server_has_its_names(tmp_path: Path) -> None:
+    folder = tmp_path / "certificates"
+    make_certificates(folder, ["triton.example.org", "10.0.0.7"], days=30)
+    root, server, client = (read(folder / f"{name}.pem") for name in ("ca", "server", "client"))
+    for certificate in (server, client):
+        certificate.verify_directly_issued_by(root)
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["triton.example.org"]
+    assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("10.0.0.7")]
+    assert timedelta(days=29) < server.not_valid_after_utc - datetime.now(UTC) <= timedelta(days=30)
+
+
+def test_keys_and_secret_are_their_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "certificates"
+    make_certificates(folder, ["localhost"], days=1)
+    private = [path for path in folder.iterdir() if path.suffix in {".key", ".secret"}]
+    assert {path.name for path in private} == {"ca.key", "server.key", "client.key", "repository.secret"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+
+
+def test_what_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
+    make_certificates(tmp_path, ["localhost"], days=1)
+    before = read(tmp_path / "ca.pem")
+    with pytest.raises(BadInput, match="there already"):
+        make_certificates(tmp_path, ["localhost"], days=1)
+    assert read(tmp_path / "ca.pem") == before
+    make_certificates(tmp_path, ["localhost"], days=1, is_renewal=True)
+    assert read(tmp_path / "ca.pem") != before
+
+
+def test_a_live_system_gets_a_certificate_of_its_own_and_no_secret(tmp_path: Path) -> None:
+    folder, out = tmp_path / "certificates", tmp_path / "north"
+    with pytest.raises(BadInput, match="no authority"):
+        make_client(folder, "north", out, days=1)
+    make_certificates(folder, ["localhost"], days=1)
+    make_client(folder, "north", out, days=1)
+    assert sorted(path.name for path in out.iterdir()) == ["ca.pem", "north.key", "north.pem"]
+    read(out / "north.pem").verify_directly_issued_by(read(folder / "ca.pem"))
+    with pytest.raises(BadInput, match="no name"):
+        make_client(folder, "../north", out, days=1)
+
+
+def test_without_tls_nothing_is_asked_for(settings: Settings) -> None:
+    assert (certificates_of(settings), client_tls(settings), admin_headers(settings)) == (None, None, None)
+
+
+def test_missing_files_name_the_command_that_makes_them(secured: Settings) -> None:
+    with pytest.raises(BadInput, match="missing") as caught:
+        certificates_of(secured)
+    assert "its security certificates" in caught.value.hint
+
+
+def test_the_platforms_client_shows_its_certificate_and_the_secret(secured: Settings) -> None:
+    make_certificates(secured.certificates, ["localhost"], days=1)
+    tls = client_tls(secured)
+    assert tls is not None
+    assert tls.options()["certificate_chain"] == str(secured.certificates / "client.pem")
+    assert admin_headers(secured) == {ADMIN_HEADER: (secured.certificates / "repository.secret").read_text()}
+
+
+def test_a_client_is_told_which_file_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"root for TLS .* No such file"):
+        Tls(tmp_path / "none.pem", tmp_path / "none.pem", tmp_path / "none.key")
+
+
+def test_the_commands_make_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ITS_SECURITY__CERTIFICATES", str(tmp_path / "certificates"))
+    made = CliRunner().invoke(app, ["certificates", "--name", "triton.example.org", "--json"])
+    assert made.exit_code == 0, made.output
+    names = read(tmp_path / "certificates" / "server.pem").extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert "triton.example.org" in names.value.get_values_for_type(x509.DNSName)
+    assert CliRunner().invoke(app, ["client", "north", "--out", str(tmp_path / "out")]).exit_code == 0
+    assert (tmp_path / "out" / "north.pem").is_file()
+
+
+def test_the_launcher_becomes_the_program_and_its_secret_leaves_the_process_list(tmp_path: Path) -> None:
+    """The program has a second thread once it has read its options, as tritonserver has, and still knows the secret."""
+    (tmp_path / "secret").write_text("a-long-secret\n")
+    program = tmp_path / "server.py"
+    program.write_text(
+        "import sys, threading, time\nread = str(sys.argv[1:])\n"
+        "threading.Thread(target=time.sleep, args=(20,), daemon=True).start()\n"
+        "print('read' if 'a-long-secret' in read else read, flush=True)\ntime.sleep(20)\n"
+    )
+    command = [sys.executable, "-I", restricted_launch.__file__, str(tmp_path / "secret")]
+    process = subprocess.Popen([*command, sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "read\n"
+        shown = Path(f"/proc/{process.pid}/cmdline")
+        end = time.monotonic() + 10
+        while b"a-long-secret" in shown.read_bytes():
+            assert time.monotonic() < end, "the secret stays in the process list"
+            time.sleep(0.05)
+        assert b"--grpc-restricted-protocol=" in shown.read_bytes()
+    finally:
+        process.kill()
+        process.wait()
