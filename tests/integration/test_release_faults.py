@@ -42,7 +42,6 @@ from its_platform.release import (
 from its_platform.release.gates import failing
 from its_platform.serving.pairs import collect_pairs, read_pairs
 from its_platform.serving.processes import running
-from its_platform.serving.repository import ONNX_FILE
 from its_platform.serving.server import start_triton, stop_triton
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores
@@ -190,7 +189,7 @@ def test_an_alias_set_by_hand_on_a_version_that_was_never_judged_is_refused(site
 def test_a_half_written_version_is_removed_and_the_next_release_goes_through(site: Site, camera: Camera) -> None:
     half = site.stores.settings.model_repository / MODEL / "999"
     half.mkdir()
-    (half / ONNX_FILE).write_bytes(tiny_onnx()[:50])
+    (half / "model.onnx").write_bytes(tiny_onnx()[:50])
     good = site.train(tiny_onnx(BOXES, note="after the half one"))
     site.release(good)
     assert not half.exists()
