@@ -1,9 +1,10 @@
 """The jobs: each half of the loop, the way in, and the reconciler.
 
 `ingest` brings footage in. `learn` is the half from labels to a served detector, for the first model and for each
-retraining. `watch` is the half from live predictions to drift reports. `reconcile` makes what Triton serves follow
-MLflow's aliases, `canary` judges the version that answers a share of the live traffic, `experiment` the comparison of
-two. `marts` builds what dbt makes of all of it; nothing waits for it.
+retraining; `release` is its end, for a version that was registered by hand. `watch` is the half from live predictions
+to drift reports. `reconcile` makes what Triton serves follow MLflow's aliases, `canary` judges the version that answers
+a share of the live traffic, `experiment` the comparison of two. `marts` builds what dbt makes of all of it; nothing
+waits for it.
 """
 
 from typing import Any
@@ -28,6 +29,11 @@ learn = dg.define_asset_job(
         reviewed_labels, dataset_version, candidate_model, staged_release, production_release, reference_predictions
     ),
     description="Reviewed labels become a dataset version, a detector, and, when its gates pass, what is served.",
+)
+release = dg.define_asset_job(
+    "release",
+    selection=dg.AssetSelection.assets(candidate_model, staged_release, production_release, reference_predictions),
+    description="A version that is registered already goes the way of every candidate; `version` in the configuration.",
 )
 watch = dg.define_asset_job(
     "watch",
@@ -115,4 +121,4 @@ def experiment() -> None:
     look_at_experiment_now()
 
 
-JOBS: list[Any] = [ingest, learn, watch, reconcile, canary, experiment, marts]
+JOBS: list[Any] = [ingest, learn, release, watch, reconcile, canary, experiment, marts]

@@ -7,11 +7,15 @@ from its_platform.resources import StoresResource, picture, progress_to, told_to
 
 
 class Training(dg.Config):
-    """What differs from the settings for this run. `base_version` trains on from a registered version."""
+    """What differs from the settings for this run. `base_version` trains on from a registered version.
+
+    `version`: nothing is trained, a version that is registered already is the candidate.
+    """
 
     epochs: int | None = None
     weights: str | None = None
     base_version: int | None = None
+    version: int | None = None
 
 
 @dg.asset(
@@ -27,7 +31,7 @@ def candidate_model(
 
     from its_platform.model.formats import choose_format
     from its_platform.model.pictures import curves, sample_predictions
-    from its_platform.model.train import base_weights, train_candidate
+    from its_platform.model.train import base_weights, registered_candidate, train_candidate
     from its_platform.release import publish_card
     from its_platform.release.card_pages import as_markdown
 
@@ -36,20 +40,22 @@ def candidate_model(
         weights = Path(config.weights) if config.weights else None
         if config.base_version is not None:
             weights = base_weights(opened, config.base_version)
-        candidate = train_candidate(
-            opened,
-            dataset_version,
-            progress=progress_to(context.log),
-            epochs=config.epochs,
-            weights=weights,
-            dagster_run=context.run.run_id,
-        )
+        if config.version is not None:
+            candidate = registered_candidate(opened, config.version)
+        else:
+            candidate = train_candidate(
+                opened,
+                dataset_version,
+                progress=progress_to(context.log),
+                epochs=config.epochs,
+                weights=weights,
+                dagster_run=context.run.run_id,
+            )
         chosen = choose_format(opened, candidate.model_version.version, progress_to(context.log))
         card = publish_card(opened, chosen.version.version)
-        pictures = {
-            "curves": picture(curves(opened, candidate), "training curves"),
-            "predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth"),
-        }
+        pictures = {"predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth")}
+        if config.version is None:
+            pictures["curves"] = picture(curves(opened, candidate), "training curves")
     rows: list[dict[str, object]] = [
         {"slice": s.slice, "class": s.class_name or "", "boxes": s.boxes, "mAP50": round(s.ap50, 3)}
         for s in candidate.evaluation.slices

@@ -30,7 +30,7 @@ class _Entry(NamedTuple):
 
 _PLATFORM, _STAGES = "Platform", "Stages"
 ENTRIES: dict[str, _Entry] = {
-    "demo": _Entry("demo", "demo", "Run the whole loop on a simulated world and report on it.", _PLATFORM),
+    "demo": _Entry("demo", None, "Run the whole loop on a simulated world and report on it.", _PLATFORM),
     "loop": _Entry("loop", "loop", "Run the whole loop on real footage and report on it.", _PLATFORM),
     "up": _Entry("stack", "up", "Start Dagster, MLflow, Evidently and Triton on this machine.", _PLATFORM),
     "down": _Entry("stack", "down", "Stop everything that `its up` started.", _PLATFORM),

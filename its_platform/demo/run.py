@@ -90,7 +90,7 @@ def wait_for_canary(demo: Demo, newer_than: int) -> None:
     def is_there() -> bool:
         state = canary_state(demo.stores)
         on_trial = state is not None and state.version > newer_than
-        return (on_trial or _in_production(demo) > newer_than) and has_ended(demo, "learn")
+        return (on_trial or in_production(demo) > newer_than) and has_ended(demo, "learn")
 
     wait_for(demo, f"canary newer than version {newer_than}", is_there, "learn", since=0.0)
 
@@ -101,18 +101,19 @@ def prove_canary(demo: Demo, purpose: str, newer_than: int) -> None:
 
     began = time.time()
     since, until = segment_times(demo, purpose)
-    if _in_production(demo) <= newer_than:
+    if in_production(demo) <= newer_than:
         _ask_live(demo, since, until)
 
     def is_decided() -> bool:
         return canary_state(demo.stores) is None and has_ended(demo, "canary")
 
     wait_for(demo, "end of the canary", is_decided, "canary", began)
-    if _in_production(demo) <= newer_than:
+    if in_production(demo) <= newer_than:
         raise PlayFailed("The canary was taken back.", "`its release history --stage canary` says why.")
 
 
-def _in_production(demo: Demo) -> int:
+def in_production(demo: Demo) -> int:
+    """The version that is served in production, 0 where none is."""
     from its_platform.release import served
 
     release = served(demo.stores, "production")

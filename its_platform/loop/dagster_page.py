@@ -1,11 +1,12 @@
-"""Reading Dagster as a person at its page does: over the page's own GraphQL.
+"""Dagster as a person at its page sees it: over the page's own GraphQL.
 
-The demo watches runs through this and calls none of the platform's assets itself.
+The plays watch runs through this, start one where a person would, and call none of the platform's assets themselves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings
@@ -31,6 +32,19 @@ query Failure($run: ID!) {
         ... on AssetCheckEvaluationEvent { evaluation { checkName success description } }
       }
     }
+  }
+}
+"""
+_PLACE = """
+query Place { repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }
+"""
+_START = """
+mutation Start($asked: ExecutionParams!) {
+  launchRun(executionParams: $asked) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PythonError { message }
   }
 }
 """
@@ -65,6 +79,24 @@ def runs_of(settings: Settings, job: str) -> list[Run]:
         for r in answer["results"]
     ]
     return runs[::-1]
+
+
+def start_run(settings: Settings, job: str, config: dict[str, Any], trigger: str) -> str:
+    """Start a job as a person does at its launchpad; the run's id. Raises `ServerUnavailable` when it is refused."""
+    nodes: Any = dagster_query(settings, _PLACE)["repositoriesOrError"].get("nodes") or []
+    if not nodes:
+        raise ServerUnavailable("Dagster has loaded no jobs.", "`its doctor` says more.")
+    place = {"repositoryName": nodes[0]["name"], "repositoryLocationName": nodes[0]["location"]["name"]}
+    asked = {
+        "selector": {**place, "jobName": job},
+        "runConfigData": config,
+        "executionMetadata": {"tags": [{"key": "its/trigger", "value": trigger}]},
+    }
+    answer: Any = dagster_query(settings, _START, {"asked": asked})["launchRun"]
+    if answer["__typename"] != "LaunchRunSuccess":
+        told = answer.get("message") or "; ".join(one["message"] for one in answer.get("errors", []))
+        raise ServerUnavailable(f"Dagster did not start {job}: {told or answer['__typename']}")
+    return str(answer["run"]["runId"])
 
 
 def why_failed(settings: Settings, run_id: str) -> list[str]:

@@ -29,7 +29,7 @@ from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weight
 from its_platform.model.scoring import Evaluation
 from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters
 from its_platform.model.trainer import EpochFigures, TrainedDetector
-from its_platform.stores.registry import ModelVersion, VersionFacts
+from its_platform.stores.registry import MODEL_NAME, ModelVersion, VersionFacts
 from its_platform.telemetry import Progress, no_progress
 from its_platform.weights import check_weights
 
@@ -42,7 +42,15 @@ if TYPE_CHECKING:
 
 KEY_TAG = "training_key"
 
-__all__ = ["Candidate", "base_weights", "facts_of", "finished_candidate", "register_detector", "train_candidate"]
+__all__ = [
+    "Candidate",
+    "base_weights",
+    "facts_of",
+    "finished_candidate",
+    "register_detector",
+    "registered_candidate",
+    "train_candidate",
+]
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,12 @@ def register_detector(
                 shutil.copy2(onnx, kept / ONNX)
             made = _judge(stores, client, run_id, folder, trained, wanted, manifest, parameters, progress)
             return Candidate(_register(stores, run_id, made, wanted, parameters, key), run_id, made.evaluation)
+
+
+def registered_candidate(stores: Stores, version: int) -> Candidate:
+    """A version that is registered already, as the candidate that it was. Raises `NotFound`."""
+    known = stores.registry.get(MODEL_NAME, version)
+    return Candidate(known, known.run_id, evaluation_of(stores, version), is_new=False)
 
 
 def finished_candidate(stores: Stores, key: str) -> Candidate | None:

@@ -58,7 +58,7 @@ def test_the_checks_that_guard_a_stage_block_what_follows():
 def test_jobs_and_sensors_are_those_of_the_loop():
     defs = build_defs()
     jobs = {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs == {"ingest", "learn", "watch", "reconcile", "canary", "experiment", "marts"}
+    assert jobs == {"ingest", "learn", "release", "watch", "reconcile", "canary", "experiment", "marts"}
     names = {sensor.name for sensor in defs.sensors or []}
     assert names == {"footage_sensor", "predictions_sensor", "drift_sensor", "registry_sensor", "canary_sensor"}
     assert {schedule.name for schedule in defs.schedules or []} == {"marts_schedule"}
