@@ -42,6 +42,7 @@ def candidate_model(
             weights = base_weights(opened, config.base_version)
         if config.version is not None:
             candidate = registered_candidate(opened, config.version)
+            version, why = candidate.model_version, "asked for by its number"
         else:
             candidate = train_candidate(
                 opened,
@@ -51,8 +52,9 @@ def candidate_model(
                 weights=weights,
                 dagster_run=context.run.run_id,
             )
-        chosen = choose_format(opened, candidate.model_version.version, progress_to(context.log))
-        card = publish_card(opened, chosen.version.version)
+            chosen = choose_format(opened, candidate.model_version.version, progress_to(context.log))
+            version, why = chosen.version, chosen.why
+        card = publish_card(opened, version.version)
         pictures = {"predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth")}
         if config.version is None:
             pictures["curves"] = picture(curves(opened, candidate), "training curves")
@@ -61,14 +63,13 @@ def candidate_model(
         for s in candidate.evaluation.slices
         if s.class_name is None
     ]
-    version = chosen.version
     return dg.Output(
         version.version,
         metadata={
             "model version": version.version,
             "dataset": version.dataset_version,
             "digest": version.digest,
-            "format": f"{version.format}: {chosen.why}",
+            "format": f"{version.format}: {why}",
             "MLflow run": candidate.run_id,
             "by slice": table(rows),
             "model card": dg.MetadataValue.md(as_markdown(card)),

@@ -20,9 +20,14 @@ def reference_predictions(
 
     with told_to_dagster():
         opened = stores.open()
-        release = served(opened, "production")
+        # A canary's is taken while it is on trial: once it is in production its first window needs it.
+        rows_served = [row for stage in ("canary", "production") if (row := served(opened, stage)) is not None]
+        release = next((row for row in rows_served if row.version == production_release), None)
         if release is None:
-            raise dg.Failure("Nothing is served, so there is nothing to take a reference from.", allow_retries=False)
+            raise dg.Failure(
+                f"Version {production_release} is not served, so there is nothing to take a reference from.",
+                allow_retries=False,
+            )
         rows = record_reference(opened, release, progress=progress_to(context.log))
     return dg.MaterializeResult(metadata={"version": production_release, "reference rows": rows})
 

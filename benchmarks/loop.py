@@ -4,8 +4,8 @@
 
 Runs `its demo --scale tiny --keep-up` in a home of its own, with Dagster's daemon, sensors and runs, MLflow and Triton
 as they are. Its times are read back afterwards from where the platform recorded them. The clock starts with the drift
-report that led to the retraining and stops with the row in `releases` that follows a real inference on the new version;
-what the trainer took (`train/seconds` in the MLflow run) is taken off, and is the peer.
+report that led to the retraining and stops with the row in `releases` that follows a real inference on the new version,
+as a canary; what the trainer took (`train/seconds` in the MLflow run) is taken off, and is the peer.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _times(settings: Settings) -> tuple[datetime, datetime, datetime, str]:
         report = session.get_one(DriftReportRow, decision.report_id)
         release = session.scalars(
             sa.select(ReleaseRow)
-            .where(ReleaseRow.stage == "production", ReleaseRow.version > report.model_version)
+            .where(ReleaseRow.stage.in_(("canary", "production")), ReleaseRow.version > report.model_version)
             .order_by(ReleaseRow.since)
         ).first()
         if release is None:

@@ -174,6 +174,35 @@ def test_what_is_staged_is_the_format_that_was_chosen(defs, instance, stages):
     assert result.output_for_node("production_release") == 8
 
 
+def test_a_canary_is_what_the_reference_is_taken_from_not_what_it_is_compared_with(defs, instance, stages):
+    rows = {
+        stage: SimpleNamespace(version=number, digest="d", endpoint="", since=None, stage=stage, evidence={})
+        for stage, number in (("staging", 7), ("canary", 7), ("production", 6))
+    }
+    asked = []
+    stages.answers["served"] = lambda _, stage="production": rows[stage]
+    stages.answers["release"] = lambda *_, **__: SimpleNamespace(stage="canary")
+    stages.answers["record_reference"] = lambda _, release, **__: asked.append(release.version) or 12
+    assert learn(defs, instance).success
+    assert asked == [7]
+
+
+def test_a_version_that_was_registered_by_hand_goes_the_way_of_a_candidate(defs, instance, stages, monkeypatch):
+    assert learn(defs, instance).success
+    stages.called.clear()
+    named = []
+    model = SimpleNamespace(version=7, dataset_version="v1", digest="d", format="onnx")
+    candidate = SimpleNamespace(model_version=model, run_id="r", evaluation=SimpleNamespace(slices=[]))
+    monkeypatch.setattr(
+        "its_platform.model.train.registered_candidate", lambda _, version: named.append(version) or candidate
+    )
+    asked = {"ops": {"candidate_model": {"config": {"version": 7}}}}
+    assert defs.resolve_job_def("release").execute_in_process(asked, instance=instance).success
+    assert named == [7]
+    assert not {"train_candidate", "choose_format"} & set(stages.called)
+    assert {"judge_candidate", "release", "record_reference"} <= set(stages.called)
+
+
 def test_labels_that_fail_their_check_make_no_dataset(defs, instance, stages):
     stages.answers["check_labels"] = lambda *_: CheckResult(False, ["a box outside its picture"], {})
     assert not learn(defs, instance).success
