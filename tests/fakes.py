@@ -21,6 +21,7 @@ import numpy as np
 
 from its_platform.contract import served_digest
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.model.exported import DetectorFile
 from its_platform.release.gates import Signature, Tensor
 from its_platform.release.gates.serving import MIB
 from its_platform.release.golden import GoldenAnswers
@@ -103,6 +104,9 @@ def tiny_onnx(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
+    about = DetectorFile(("car", "truck"), image_size, 0.7, 0.01, "yolo", "elsewhere", "0" * 64)
+    for name, value in about.as_text().items():
+        model.metadata_props.add(key=name, value=value)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
