@@ -141,7 +141,7 @@ CASES = (
          export(lambda path: checkpoint(path, ("readme.txt", b"hello"))), ("is not a checkpoint of PyTorch",)),
     Case("tensors without a network", EXPORT, export(_state_only), ("is not a checkpoint of the Ultralytics family",)),
     Case("an export that ends in no multiple of 32", EXPORT,
-         lambda place: [*export(lambda path: path.touch())(place), "--size", "100"], ("multiple of 32",)),
+         lambda place: [*export(lambda path: path.touch())(place), "--size", "100"], ("multiples of 32",)),
     Case("text named .onnx", LABEL, other(_AUTO, lambda path: path.write_text("x"), "a.onnx"), ("not an ONNX file",)),
     Case("ONNX that is no detector", LABEL,
          other(_AUTO, lambda path: _onnx(path, "uint8", ["n", 64, 64, 3]), "a.onnx"), ("not a detector",)),
