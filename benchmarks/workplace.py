@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import psutil
 from rich.console import Console
 
 from figures import Figure, show, write
+from its_platform.serving.processes import free_ports
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.telemetry import Progress, silence_tools, terminal_progress
 
@@ -32,7 +32,7 @@ def own_environment(home: Path) -> dict[str, str]:
     """The environment of a platform at `home` on free ports, without any other setting of the person's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ITS_") or name == "ITS_TEST_DATA"}
     names = list(Ports.model_fields)
-    ports = {f"ITS_PORTS__{name.upper()}": str(port) for name, port in zip(names, _free_ports(len(names)), strict=True)}
+    ports = {f"ITS_PORTS__{name.upper()}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
     return {**kept, **ports, "ITS_HOME": str(home)}
 
 
@@ -108,11 +108,3 @@ def run_alone(measure: Callable[[Progress], list[Figure]], words: Sequence[str] 
     if asked.out:
         write(figures, asked.out)
     return 0 if all(figure.passed for figure in figures) else 1
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]

@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from assets.jobs import canary, experiment, learn, reconcile
+from assets.jobs import canary, experiment, learn, reconcile, release
 from its_platform.resources import StoresResource
 from sensors.runs import ONE_AT_A_TIME, is_active
 
@@ -28,7 +28,7 @@ def canary_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorD
             from its_platform.release import canary_state, running_experiment, unfinished_experiment
             from its_platform.serving.pairs import waiting_pairs
 
-            if any(is_active(context.instance, job.name) for job in (canary, experiment, reconcile, learn)):
+            if any(is_active(context.instance, job.name) for job in (canary, experiment, reconcile, learn, release)):
                 return dg.SensorResult(skip_reason="A release or a look at the canary is under way.")
             opened = stores.open()
             state = canary_state(opened)

@@ -4,7 +4,7 @@ import hashlib
 
 import dagster as dg
 
-from assets.jobs import learn, reconcile
+from assets.jobs import learn, reconcile, release
 from its_platform.resources import StoresResource
 from sensors.runs import ONE_AT_A_TIME, is_active
 
@@ -24,7 +24,7 @@ def registry_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Senso
             from its_platform.release import freeze_in_force
             from its_platform.release import status as stages_now
 
-            if is_active(context.instance, reconcile.name) or is_active(context.instance, learn.name):
+            if any(is_active(context.instance, job.name) for job in (reconcile, learn, release)):
                 return dg.SensorResult(skip_reason="A release is under way.")
             opened = stores.open()
             changes = [

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
+from its_platform.serving.processes import free_ports
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.telemetry import silence_tools
-from ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 silence_tools()

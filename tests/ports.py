@@ -6,18 +6,6 @@ import random
 import socket
 
 
-def free_ports(count: int) -> list[int]:
-    """TCP ports on 127.0.0.1 that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 def free_port_range(count: int) -> int:
     """The first of so many TCP ports on 127.0.0.1 in a row that nobody listens on."""
     while True:

@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from its_platform.contract import files_digest
 from its_platform.serving import health, server
 from its_platform.serving.client import DetectorClient, ModelRefused, detect_once, with_client
+from its_platform.serving.processes import free_ports
 from its_platform.serving.repository import place_version, read_routes, route_of, write_routes
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores.registry import ModelVersion
-from ports import free_ports
 
 SIZE = 64
 CLASSES = ["car", "truck", "bus"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ def stubs(settings: Settings) -> list[StubProcess]:
 def stubs_of_home(settings: Settings) -> list[StubProcess]:
     """The living stubs of every server of this home."""
     return [stub for stub, _ in _stubs(settings)]
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports on 127.0.0.1 that nobody listens on, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def shared_memory_prefix(settings: Settings) -> str:

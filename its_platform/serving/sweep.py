@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from typing import Any
 from its_platform.errors import BadInput, ItsError, NotFound
 from its_platform.serving import repository
 from its_platform.serving.client import DetectorClient, Images
-from its_platform.serving.processes import cpu_s, running, stubs
+from its_platform.serving.processes import cpu_s, free_ports, running, stubs
 from its_platform.serving.repository import Route
 from its_platform.serving.server import start_triton, stop_triton
 from its_platform.serving.tuning import Candidate, Choice, Measured, TuneRound, candidate_in_force, choose
@@ -240,7 +239,7 @@ def _site(settings: Settings, candidate: Candidate, home: Path) -> Settings:
             "endpoints": (),
         }
     )
-    http, grpc, metrics = _free_ports(3)
+    http, grpc, metrics = free_ports(3)
     ports = Ports(triton_http=http, triton_grpc=grpc, triton_metrics=metrics)
     # It is asked by this process alone, at this machine's own address.
     own = {"home": home, "serving": serving, "ports": ports, "host": "127.0.0.1", "security": SecuritySettings()}
@@ -253,14 +252,3 @@ def _copy_version(settings: Settings, site: Settings, route: Route) -> None:
         raise BadInput(f"Version {route.version} of {route.model} {flaw}.", "Run `its release reconcile`.")
     shutil.copytree(source, site.model_repository / route.model / str(route.version))
     repository.write_routes(site, {"production": route})
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -21,9 +21,9 @@ from bad_input import detectors, footage
 from bad_input.case import Case, Place
 from bad_input.page import GROUPS, page
 from its_platform import cli
+from its_platform.serving.processes import free_ports
 from its_platform.settings import load_settings
 from its_platform.stores import Stores, open_stores
-from ports import free_ports
 
 pytestmark = pytest.mark.services
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ports import free_ports
+from its_platform.serving.processes import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 ITS = Path(sys.executable).parent / "its"

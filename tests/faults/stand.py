@@ -33,13 +33,12 @@ from its_platform.errors import ItsError
 from its_platform.processes import process_environment
 from its_platform.release import served
 from its_platform.serving.health import probe
-from its_platform.serving.processes import StubProcess, is_halted, stubs
+from its_platform.serving.processes import StubProcess, free_ports, is_halted, stubs
 from its_platform.settings import REPOSITORY, Ports, Settings, load_settings
 from its_platform.stack import start_stack, stop_stack
 from its_platform.stores import Stores, open_stores
 from its_platform.stores.database import database_url
 from its_platform.telemetry import no_progress
-from ports import free_ports
 
 POLL_S = 0.25
 # What takes seconds on a quiet machine; a wait ends with its fact, not with its time.

@@ -18,9 +18,9 @@ import pytest
 
 from its_detector_client import DetectorClient
 from its_platform.serving import server
+from its_platform.serving.processes import free_ports
 from its_platform.serving.repository import cache_counts
 from its_platform.settings import Settings
-from ports import free_ports
 from triton_site import PICTURE, Platform, running_platform, wait_until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(240)]

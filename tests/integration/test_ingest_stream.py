@@ -26,9 +26,9 @@ from its_platform.frames import stream as streaming
 from its_platform.frames.index import FrameIndex
 from its_platform.frames.ingest import load_image
 from its_platform.frames.sources import read_frames
+from its_platform.serving.processes import free_ports
 from its_platform.settings import Settings
 from its_platform.stores import Stores
-from ports import free_ports
 
 pytestmark = [pytest.mark.services]
 

@@ -13,11 +13,11 @@ import pytest
 
 from its_platform.errors import NotFound, PermanentError, ServerUnavailable
 from its_platform.release.outside import ModelServer, Registry
+from its_platform.serving.processes import free_ports
 from its_platform.serving.repository import route_of
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, VersionFacts
-from ports import free_ports
 from tests.fakes import CORRUPT, FakeRegistry, FakeTriton, onnx_bytes, tiny_onnx
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]

@@ -41,12 +41,11 @@ from its_platform.release import (
 )
 from its_platform.release.gates import failing
 from its_platform.serving.pairs import collect_pairs, read_pairs
-from its_platform.serving.processes import running
+from its_platform.serving.processes import free_ports, running
 from its_platform.serving.server import start_triton, stop_triton
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
-from ports import free_ports
 from tests.fakes import CORRUPT, card_of, tiny_onnx
 from tests.integration.site import MODEL, PICTURE, Site, even_answers
 

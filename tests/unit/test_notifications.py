@@ -17,9 +17,9 @@ import pytest
 from its_platform.notifications import Event, tell
 from its_platform.release import verdicts
 from its_platform.retraining import Decision, list_told, record_decision
+from its_platform.serving.processes import free_ports
 from its_platform.settings import NotificationSettings
 from its_platform.stores import Stores
-from ports import free_ports
 
 EVENT = Event("rollback", "Version 1 is back: it misses buses", {"version": 1})
 
