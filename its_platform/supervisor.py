@@ -91,7 +91,11 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
 
 @dataclass
 class TritonWatch:
-    """Probes Triton; loads anew what does not answer, and restarts a server that does not come back by that."""
+    """Probes Triton; loads anew what does not answer, and restarts a server that does not come back by that.
+
+    settings: those of this replica; home: those of all of them. answered: the process that has answered before, since
+    one that has not may still be starting.
+    """
 
     settings: Settings
     restarts: Restarts
@@ -101,14 +105,11 @@ class TritonWatch:
     home: Settings | None = None
 
     def look(self, now: float) -> None:
-        """One look. `answered` is the process that has answered before: one that has not may still be starting.
-
-        settings are those of this replica, `home` those of all of them.
-        """
-        home = self.home or self.settings
+        """One look."""
         from its_platform.serving.health import probe, revive
         from its_platform.stack import part_named, restart_part
 
+        home = self.home or self.settings
         process = processes.find(processes.read_record(self.settings, self.part))
         if process is None:
             return
