@@ -56,10 +56,21 @@ def prediction_log(stores: StoresResource) -> dg.MaterializeResult:
 def drift_report(context: dg.AssetExecutionContext, stores: StoresResource) -> dg.MaterializeResult:
     from its_platform.monitoring.drift import report_due_windows
     from its_platform.monitoring.pictures import effects
+    from its_platform.monitoring.reference import NoHeldOutFrames, has_reference, record_reference
     from its_platform.monitoring.reports import list_reports
+    from its_platform.monitoring.windows import next_window
+    from its_platform.release import served
 
     with told_to_dagster():
         opened = stores.open()
+        release = served(opened, "production")
+        # A version that a person promoted came without the run in which a reference is recorded.
+        if release is not None and next_window(opened) is not None and not has_reference(opened, release.version):
+            try:
+                record_reference(opened, release, progress=progress_to(context.log))
+            except NoHeldOutFrames as error:
+                # The report says of the window that it could not be judged.
+                context.log.warning("%s", error)
         made = report_due_windows(opened, progress=progress_to(context.log))
         # Where no window was due, the page goes on showing the last report there is.
         reports = made or list_reports(opened, limit=1)

@@ -16,8 +16,9 @@ import json
 import shutil
 import statistics
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 
@@ -44,8 +45,8 @@ PROMOTIONS, ROLLBACKS = 20, 5
 IN_FLIGHT = 2
 BY = "benchmark"
 FAILED = Comparison("requests that failed meanwhile", "nothing", "requests", at_most(0), COMMAND)
-PROMOTED = Comparison("alias to served, the slowest of 20", "their median", "s", at_most(5.0), COMMAND)
-BACK = Comparison("rollback to served, the slowest of 5", "their median", "s", at_most(2.0), COMMAND)
+PROMOTED = Comparison("alias to served, the slowest of 20", "their median", "s", at_most(5.0), COMMAND, split_unit="s")
+BACK = Comparison("rollback to served, the slowest of 5", "their median", "s", at_most(2.0), COMMAND, split_unit="s")
 
 
 def figures(progress: Progress = no_progress) -> list[Figure]:
@@ -59,10 +60,8 @@ def one_round(progress: Progress) -> dict[str, Round]:
             stores = open_stores(settings)
             versions = registered(stores, progress)
             with Load(settings) as load:
-                promoted = [
-                    promoted_s(stores, versions[1 + n % (VERSIONS - 1)], n, progress) for n in range(PROMOTIONS)
-                ]
-                back = [rolled_back_s(stores, n, progress) for n in range(ROLLBACKS)]
+                there = [promoted(stores, versions[(n + 1) % VERSIONS], n, progress) for n in range(PROMOTIONS)]
+                back = [rolled_back(stores, n, progress) for n in range(ROLLBACKS)]
             if not load.answered:
                 raise RuntimeError("nothing was answered meanwhile, so nothing was measured")
             progress("release", PROMOTIONS, PROMOTIONS, f"{load.answered} requests answered, {load.failed} failed")
@@ -70,9 +69,14 @@ def one_round(progress: Progress) -> dict[str, Round]:
             stop_stack(settings)
     return {
         FAILED.name: Round(float(load.failed), 0.0),
-        PROMOTED.name: Round(max(promoted), statistics.median(promoted)),
-        BACK.name: Round(max(back), statistics.median(back)),
+        PROMOTED.name: _round(there),
+        BACK.name: _round(back),
     }
+
+
+def _round(all_of: list[Took]) -> Round:
+    served_s, after_s = ([getattr(one, name) for one in all_of] for name in ("served_s", "after_s"))
+    return Round(max(served_s), statistics.median(served_s), split={"letting go and tags, the slowest": max(after_s)})
 
 
 def registered(stores: Stores, progress: Progress) -> list[int]:
@@ -103,36 +107,44 @@ def said_to_pass(stores: Stores, version: int) -> None:
     record_judgement(stores, version, "given", row.version if row is not None else None, [passed])
 
 
-def promoted_s(stores: Stores, version: int, number: int, progress: Progress) -> float:
-    """Seconds from the alias to a version being served. Raises `RuntimeError` where another one is."""
+@dataclass(frozen=True)
+class Took:
+    """Seconds until the release was written down, and of what follows it: letting go, tags."""
+
+    served_s: float
+    after_s: float
+
+
+def promoted(stores: Stores, version: int, number: int, progress: Progress) -> Took:
+    """From the alias to a version being served. Raises `RuntimeError` where another one is."""
     progress("release", number, PROMOTIONS, f"version {version} to production")
     row = served(stores, "production")
     if row is not None and row.version != version:
         said_to_pass(stores, version)
-    began = time.perf_counter()
+    began = datetime.now(UTC)
     stores.registry.set_alias(MODEL_NAME, "production", version)
     reconcile(stores, BY)
-    took = time.perf_counter() - began
     now = served(stores, "production")
     if now is None or now.version != version:
         raise RuntimeError(f"version {version} was asked for, and {now.version if now else 'nothing'} is served")
-    return took
+    return Took((now.since - began).total_seconds(), (datetime.now(UTC) - now.since).total_seconds())
 
 
-def rolled_back_s(stores: Stores, number: int, progress: Progress) -> float:
-    """Seconds of a rollback; what it rejected is let go again and promoted, so that there is one more to come."""
+def rolled_back(stores: Stores, number: int, progress: Progress) -> Took:
+    """A rollback; what it rejected is let go again and promoted, so that there is one more to come."""
     progress("release", number, ROLLBACKS, "back")
     row = served(stores, "production")
     if row is None:
         raise RuntimeError("nothing is served")
-    began = time.perf_counter()
+    began = datetime.now(UTC)
     change = rollback(stores, BY, "measured")
-    took = time.perf_counter() - began
-    if change.kind != "rolled_back" or change.version == row.version:
+    ended = datetime.now(UTC)
+    if change.kind != "rolled_back" or change.version == row.version or change.release is None:
         raise RuntimeError(f"the rollback came to {change.kind} of version {change.version}")
+    since = change.release.since
     waive(stores, stores.registry.get(MODEL_NAME, row.version), "rejected", BY, "measured")
-    promoted_s(stores, row.version, number, progress)
-    return took
+    promoted(stores, row.version, number, progress)
+    return Took((since - began).total_seconds(), (ended - since).total_seconds())
 
 
 class Load:

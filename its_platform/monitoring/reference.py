@@ -78,6 +78,11 @@ def record_reference(stores: Stores, release: Release, progress: Progress = no_p
     return len(wanted) - len(_missing(stores, wanted, release.version))
 
 
+def has_reference(stores: Stores, version: int) -> bool:
+    """Whether any reference row of a version was recorded."""
+    return not predictions.query(stores, purpose=PURPOSE, version=version, columns=["at"]).empty
+
+
 def held_out(manifest: pd.DataFrame, most: int = MAXIMUM_CELL_ROWS) -> list[HeldOut]:
     """Frames of every split but `train`, by camera and time; at most `most` of a camera, light and weather, evenly."""
     rows = manifest[manifest["split"] != "train"].drop_duplicates("frame_hash")

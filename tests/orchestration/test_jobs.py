@@ -203,6 +203,23 @@ def test_a_version_that_was_registered_by_hand_goes_the_way_of_a_candidate(defs,
     assert {"judge_candidate", "release", "record_reference"} <= set(stages.called)
 
 
+@pytest.mark.parametrize(("has_one", "is_due", "recorded"), [(False, True, [7]), (True, True, []), (False, False, [])])
+def test_a_version_that_came_without_a_reference_gets_one_before_its_first_report(
+    defs, instance, stages, monkeypatch, has_one, is_due, recorded
+):
+    asked = []
+    stages.answers["record_reference"] = lambda _, release, **__: asked.append(release.version)
+    monkeypatch.setattr("its_platform.monitoring.predictions.collect", lambda *_: 0)
+    monkeypatch.setattr("its_platform.monitoring.reference.has_reference", lambda *_: has_one)
+    monkeypatch.setattr(
+        "its_platform.monitoring.windows.next_window", lambda *_: ("since", "until") if is_due else None
+    )
+    monkeypatch.setattr("its_platform.monitoring.drift.report_due_windows", lambda *_, **__: [])
+    monkeypatch.setattr("its_platform.monitoring.reports.list_reports", lambda *_, **__: [])
+    assert defs.resolve_job_def("watch").execute_in_process(instance=instance).success
+    assert asked == recorded
+
+
 def test_labels_that_fail_their_check_make_no_dataset(defs, instance, stages):
     stages.answers["check_labels"] = lambda *_: CheckResult(False, ["a box outside its picture"], {})
     assert not learn(defs, instance).success
