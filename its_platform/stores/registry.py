@@ -186,10 +186,7 @@ class Registry:
                 new = Contract(
                     tuple(facts.classes), facts.image_size, facts.family, facts.dataset_version, tags["weights_digest"]
                 )
-                former = versions[-1] if versions else None
-                tags["semantic_version"] = next_version(
-                    former.semantic if former else None, former.contract if former else None, new
-                )
+                tags["semantic_version"] = next_version([(one.semantic, one.contract) for one in versions], new)
                 client.log_artifacts(run_id, str(folder), ARTEFACTS)
                 try:
                     client.create_registered_model(name)

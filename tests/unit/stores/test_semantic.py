@@ -25,11 +25,17 @@ FIRST = Contract(("car", "bus"), 320, "yolo", "v1", "aaaa")
     ],
 )
 def test_each_change_has_its_place(changed: dict[str, object], expected: str) -> None:
-    assert next_version("2.3.4", FIRST, replace(FIRST, **changed)) == expected  # type: ignore[arg-type]
+    assert next_version([("2.3.4", FIRST)], replace(FIRST, **changed)) == expected  # type: ignore[arg-type]
 
 
 def test_the_first_is_one() -> None:
-    assert next_version(None, None, FIRST) == "1.0.0"
+    assert next_version([], FIRST) == "1.0.0"
+
+
+def test_weights_exported_anew_after_others_came_are_a_patch_of_their_own_version() -> None:
+    trained = [replace(FIRST, weights=name) for name in ("aaaa", "bbbb")]
+    anew, another = replace(FIRST, weights="aaaa"), replace(FIRST, weights="cccc")
+    assert versions_of([*trained, anew, anew, another]) == ["1.0.0", "1.1.0", "1.0.1", "1.0.2", "1.2.0"]
 
 
 def test_a_history_is_numbered_from_the_first() -> None:
