@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +47,8 @@ from its_platform.telemetry import Progress, no_progress
 from workplace import command_of, cpu_ms_of, own_home, run_alone
 
 IMAGES = {640: 80, 320: 200}
+# Within a round as well all take turns: a machine's pace changes in less time than a round takes.
+TURNS = 4
 WORKERS = 2
 IN_FLIGHT = 3
 CAMERAS = 4
@@ -138,12 +140,9 @@ def figures(progress: Progress = no_progress) -> list[Figure]:
 def one_round(settings: Settings, served: dict[int, Served], pictures: Pictures, log: Log) -> dict[str, Round]:
     rounds = {}
     for size, detector in served.items():
-        names, count = comparisons(size), IMAGES[size]
-        raw = in_process(detector, count)
-        wired = asyncio.run(over_grpc(over_the_wire(settings), count, partial(ask_detector, detector)))
-        direct = asyncio.run(over_grpc(settings, count, partial(ask_detector, detector)))
-        silent = asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "probe")))
-        logged = asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "live"), log))
+        names, count = comparisons(size), IMAGES[size] // TURNS
+        turns = [one_turn(settings, detector, pictures, log, count) for _ in range(TURNS)]
+        raw, wired, direct, silent, logged = (together(costs) for costs in zip(*turns, strict=True))
         rounds[names["cost"].name] = Round(wired.cpu_ms, raw.cpu_ms, wired.cpu_ms, raw.cpu_ms, wired.split)
         rounds[names["shared"].name] = Round(direct.cpu_ms, raw.cpu_ms, direct.cpu_ms, raw.cpu_ms, direct.split)
         peer_cpu_ms = direct.cpu_ms + fitting_ms(pictures, size)
@@ -164,6 +163,25 @@ def one_round(settings: Settings, served: dict[int, Served], pictures: Pictures,
                 frozen.cpu_ms, logged.cpu_ms, frozen.cpu_ms, logged.cpu_ms, frozen.split
             )
     return rounds
+
+
+def one_turn(
+    settings: Settings, detector: Served, pictures: Pictures, log: Log, count: int
+) -> tuple[Cost, Cost, Cost, Cost, Cost]:
+    """In process, over the wire, through shared memory, through the front without its log and with it."""
+    return (
+        in_process(detector, count),
+        asyncio.run(over_grpc(over_the_wire(settings), count, partial(ask_detector, detector))),
+        asyncio.run(over_grpc(settings, count, partial(ask_detector, detector))),
+        asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "probe"))),
+        asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "live"), log)),
+    )
+
+
+def together(costs: Sequence[Cost]) -> Cost:
+    """Turns of the same length as one."""
+    split = {who: sum(cost.split[who] for cost in costs) / len(costs) for who in costs[0].split}
+    return Cost(len(costs) / sum(1 / cost.images_per_s for cost in costs), split)
 
 
 def over_the_wire(settings: Settings) -> Settings:
@@ -233,16 +251,17 @@ async def ask_detector(detector: Served, client: DetectorClient, number: int) ->
 async def ask_front(
     detector: Served, pictures: Pictures, purpose: str, client: DetectorClient, number: int, is_frozen: bool = False
 ) -> None:
-    picture = pictures[number % len(pictures)]
+    picture, serial = pictures[number % len(pictures)], next(SERIALS)
     if not is_frozen:
         # A picture that was never seen before, whatever the round; there are more of them than requests under way.
-        picture[0, :SERIAL_PIXELS] = np.frombuffer(next(SERIALS).to_bytes(SERIAL_PIXELS * 3, "big"), np.uint8).reshape(
+        picture[0, :SERIAL_PIXELS] = np.frombuffer(serial.to_bytes(SERIAL_PIXELS * 3, "big"), np.uint8).reshape(
             SERIAL_PIXELS, 3
         )
+    # The cameras' time goes on from turn to turn, so that each is measured and embedded as often as it would be live.
     await client.detect(
         picture,
-        camera_id=f"camera-{number % CAMERAS}",
-        captured_at=datetime(2026, 1, 1, tzinfo=UTC) + FRAME_INTERVAL * (number // CAMERAS),
+        camera_id=f"camera-{serial % CAMERAS}",
+        captured_at=datetime(2026, 1, 1, tzinfo=UTC) + FRAME_INTERVAL * (serial // CAMERAS),
         stage=detector.stage,
         purpose=purpose,
     )
