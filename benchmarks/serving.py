@@ -61,6 +61,7 @@ LEAST_THROUGHPUT = 0.95
 MOST_FROZEN_COST = 0.2
 SERIAL_PIXELS = 2
 SERIALS = counting(1)
+FRAMES = counting()
 
 Pictures = list[npt.NDArray[np.uint8]]
 
@@ -251,17 +252,18 @@ async def ask_detector(detector: Served, client: DetectorClient, number: int) ->
 async def ask_front(
     detector: Served, pictures: Pictures, purpose: str, client: DetectorClient, number: int, is_frozen: bool = False
 ) -> None:
-    picture, serial = pictures[number % len(pictures)], next(SERIALS)
+    picture = pictures[number % len(pictures)]
     if not is_frozen:
         # A picture that was never seen before, whatever the round; there are more of them than requests under way.
-        picture[0, :SERIAL_PIXELS] = np.frombuffer(serial.to_bytes(SERIAL_PIXELS * 3, "big"), np.uint8).reshape(
+        picture[0, :SERIAL_PIXELS] = np.frombuffer(next(SERIALS).to_bytes(SERIAL_PIXELS * 3, "big"), np.uint8).reshape(
             SERIAL_PIXELS, 3
         )
     # The cameras' time goes on from turn to turn, so that each is measured and embedded as often as it would be live.
+    frame = next(FRAMES) if purpose == "live" else number
     await client.detect(
         picture,
-        camera_id=f"camera-{serial % CAMERAS}",
-        captured_at=datetime(2026, 1, 1, tzinfo=UTC) + FRAME_INTERVAL * (serial // CAMERAS),
+        camera_id=f"camera-{frame % CAMERAS}",
+        captured_at=datetime(2026, 1, 1, tzinfo=UTC) + FRAME_INTERVAL * (frame // CAMERAS),
         stage=detector.stage,
         purpose=purpose,
     )

@@ -81,7 +81,7 @@ def starter_scores(weights: Path) -> dict[str, Any] | None:
 
 
 def _scores(demo: Demo, version: int, dataset: str) -> dict[str, Any]:
-    """mAP50 of a version on the newest golden set, by light; measured anew only where it was not when it was trained."""
+    """mAP50 of a version on the newest golden set, by light; not measured again where its training did that."""
     from its_platform.model.evaluate import evaluate_version
     from its_platform.model.registered import evaluation_of
 
