@@ -14,6 +14,7 @@ default, and no two pictures are alike, as from a living camera; what it gives a
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -57,6 +58,8 @@ LOG_WITHIN_S = 60.0
 COMMAND = command_of("serving")
 COST_SLACK_MS = 4.0
 FRONT_SLACK_MS = 3.0
+MOST_FRONT_COST = 1.05
+FRONT_LATENCY_SLACK_MS = 3.0
 LEAST_THROUGHPUT = 0.95
 MOST_FROZEN_COST = 0.2
 SERIAL_PIXELS = 2
@@ -112,6 +115,12 @@ def comparisons(size: int) -> dict[str, Comparison]:
             floor=above_peer(FRONT_SLACK_MS),
             **cost,
         ),
+        "latency": of(
+            "traffic_detector with its log, one request at a time",
+            peer_name="fitting it oneself and asking the detector",
+            floor=above_peer(FRONT_LATENCY_SLACK_MS),
+            unit="ms at the median",
+        ),
     }
     if size == max(IMAGES):
         throughput = {
@@ -122,6 +131,12 @@ def comparisons(size: int) -> dict[str, Comparison]:
         }
         found["throughput"] = of("Triton over gRPC, throughput", **throughput)
         found["shared throughput"] = of("Triton through shared memory, throughput", **throughput)
+        found["share"] = of(
+            "traffic_detector with its log, as a share",
+            peer_name="fitting it oneself and asking the detector",
+            floor=times_peer(MOST_FRONT_COST),
+            **cost,
+        )
         found["frozen"] = of(
             "traffic_detector, a frozen camera",
             peer_name="the same, a living one",
@@ -147,13 +162,11 @@ def one_round(settings: Settings, served: dict[int, Served], pictures: Pictures,
         rounds[names["cost"].name] = Round(wired.cpu_ms, raw.cpu_ms, wired.cpu_ms, raw.cpu_ms, wired.split)
         rounds[names["shared"].name] = Round(direct.cpu_ms, raw.cpu_ms, direct.cpu_ms, raw.cpu_ms, direct.split)
         peer_cpu_ms = direct.cpu_ms + fitting_ms(pictures, size)
-        rounds[names["front"].name] = Round(
-            logged.cpu_ms,
-            peer_cpu_ms,
-            logged.cpu_ms,
-            peer_cpu_ms,
-            {**logged.split, "of which the log": logged.cpu_ms - silent.cpu_ms},
-        )
+        split = {**logged.split, "of which the log": logged.cpu_ms - silent.cpu_ms}
+        for name in {"front", "share"} & names.keys():
+            rounds[names[name].name] = Round(logged.cpu_ms, peer_cpu_ms, logged.cpu_ms, peer_cpu_ms, split)
+        through, straight = asyncio.run(one_at_a_time(settings, count, detector, pictures, log))
+        rounds[names["latency"].name] = Round(through, straight)
         for name, cost in (("throughput", wired), ("shared throughput", direct)):
             if name in names:
                 rounds[names[name].name] = Round(cost.images_per_s, raw.images_per_s, cost.cpu_ms, raw.cpu_ms)
@@ -241,6 +254,28 @@ async def over_grpc(
         used = {who: cpu_ms_of(pids) - before[who] for who, pids in processes.items()} | {"client": client_ms}
         split = {who: spent / count for who, spent in used.items()}
         return Cost(count / wall_s, split)
+
+
+async def one_at_a_time(
+    settings: Settings, count: int, detector: Served, pictures: Pictures, log: Log
+) -> tuple[float, float]:
+    """Milliseconds at the median that a lone caller waits: at the front, and when he fits and asks the detector."""
+    size = detector.workers[0].about.image_size
+    waited: dict[str, list[float]] = {"front": [], "detector": []}
+
+    async def straight(client: DetectorClient, number: int) -> None:
+        letterbox(pictures[number % len(pictures)], size)
+        await ask_detector(detector, client, number)
+
+    asked = {"front": partial(ask_front, detector, pictures, "live"), "detector": straight}
+    async with DetectorClient(settings, deadline_s=60.0) as client:
+        for number in range(count):
+            for name, ask in asked.items():
+                began = time.perf_counter()
+                await ask(client, number)
+                waited[name].append((time.perf_counter() - began) * 1000)
+    log.wait_for(count)
+    return statistics.median(waited["front"]), statistics.median(waited["detector"])
 
 
 async def ask_detector(detector: Served, client: DetectorClient, number: int) -> None:

@@ -171,7 +171,10 @@ class CanarySettings(_Group):
         description="Chance that a canary is ever wrongly found to be worse by the truth; the same for its being "
         "different, over all lights.",
     )
-    margin: float = Field(0.02, ge=0, lt=1, description="How much less F1 than production is not yet worse.")
+    margin: float = Field(
+        0.02, ge=0, lt=1, description="How much less F1 than production, over all cameras, is not yet worse."
+    )
+    camera_margin: float = Field(0.1, ge=0, lt=1, description="The same at one camera.")
     disagreement: float = Field(
         0.35, gt=0, lt=1, description="Share of boxes that may differ where production passed its gates."
     )

@@ -60,6 +60,42 @@ def test_the_truth_sends_it_back_anywhere() -> None:
     assert "it is worse" in reason
 
 
+def test_a_loss_at_one_camera_of_many_sends_it_back() -> None:
+    minutes = range(40)
+    fine = [
+        Block(f"fine-{camera}", NOON + timedelta(minutes=minute), "day", 5, 0.1, 0.02 * (-1) ** (minute + camera))
+        for minute in minutes
+        for camera in range(40)
+    ]
+    blind = [Block("bridge", NOON + timedelta(minutes=minute), "day", 5, 0.9, -0.7) for minute in minutes]
+    verdict = judge_canary(evidence(*fine, *blind), SETTINGS, 1.5, ("day",))
+    assert verdict.action == "roll_back"
+    assert [reason.split(":")[0] for reason in verdict.reasons] == ["it is worse at camera bridge"]
+    assert verdict.numbers["gain"] > -SETTINGS.margin, "over all cameras nothing is to be seen"
+    assert verdict.numbers["gain/bridge"] == pytest.approx(-0.7)
+    slightly = [replace(block, gain=-0.05) for block in blind]
+    assert judged(evidence(*fine, *slightly))[0] == "advance", "less than the margin at one camera is no loss"
+
+
+def test_any_number_of_cameras_share_half_of_the_chance_of_a_wrong_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def sequence(values: list[float], alpha: float) -> tuple[float, float]:
+        asked.append(alpha)
+        return 0.0, 1.0
+
+    monkeypatch.setattr("its_platform.release.canary.confidence_sequence", sequence)
+    worse = [replace(block, camera_id=f"c{n}") for n, block in enumerate(blocks(200, gain=-0.5))]
+    judged(evidence(*worse))
+    overall, *by_camera = asked
+    assert overall == SETTINGS.alpha / 2
+    assert len(by_camera) == 200
+    assert 0.49 * SETTINGS.alpha < sum(by_camera) < SETTINGS.alpha / 2
+    asked.clear()
+    judged(evidence(*worse[:3]))
+    assert asked[1:] == by_camera[:3], "a camera that comes later changes nothing"
+
+
 def test_a_small_loss_that_may_be_chance_waits() -> None:
     some = tuple(replace(block, gain=(-0.3, 0.2)[n % 2]) for n, block in enumerate(blocks(12)))
     assert judged(evidence(*some))[0] == "wait"
@@ -82,7 +118,7 @@ def test_the_lights_share_the_chance_of_a_wrong_finding(monkeypatch: pytest.Monk
     monkeypatch.setattr("its_platform.release.canary.confidence_sequence", sequence)
     by_light = [*blocks(10), *blocks(11, light="dusk"), *blocks(12, light="night"), *blocks(13, gain=0.1)]
     judged(evidence(*by_light))
-    assert asked == [(13, SETTINGS.alpha), *((count, pytest.approx(SETTINGS.alpha / 3)) for count in (10, 11, 12))]
+    assert asked == [(13, SETTINGS.alpha / 2), *((count, pytest.approx(SETTINGS.alpha / 3)) for count in (10, 11, 12))]
     asked.clear()
     judged(evidence(*blocks(10)))
     assert asked == [(10, pytest.approx(SETTINGS.alpha / 3))], "a light that comes later changes nothing"
