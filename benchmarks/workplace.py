@@ -45,8 +45,9 @@ def own_home() -> Iterator[Settings]:
     before = dict(os.environ)
     home = Path(tempfile.mkdtemp(prefix="its-bench-"))
     try:
+        own = own_environment(home)
         os.environ.clear()
-        os.environ.update(own_environment(home))
+        os.environ.update(own)
         silence_tools()
         settings = load_settings(home=home)
         try:
