@@ -10,7 +10,7 @@ LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo up down status doctor test check format lint types layers bench repro faults screens docs lock clean
+.PHONY: help install services demo up down status doctor test check format lint types layers bench repro faults screens docs lock clean
 
 help:  ## what can be typed
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,8 @@ install: .venv/.main .venvs/dvc/.done .venvs/triton/.done .venvs/tritonserver/.d
 	@rm -rf .venvs/tritonserver
 	@$(UV) install --quiet --require-hashes --no-deps --python $(BIN)/python --target .venvs/tritonserver -r requirements/tritonserver.txt
 	@touch $@
+
+services: install .venvs/services/.done  ## the S3 server of `its up --profile services`
 
 demo: install  ## the whole loop on a simulated world, in at most ten minutes
 	@$(BIN)/its demo
@@ -99,7 +101,7 @@ docs: install .venv/.dev  ## write the page of the settings and the graph of the
 
 lock:  ## resolve the requirements anew
 	@for name in main dev triton; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt; done
-	@for name in dvc uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in dvc services uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
 	@uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/tritonserver.in -o requirements/tritonserver.txt
 
 clean: down  ## remove all state of this checkout; environments stay

@@ -24,6 +24,8 @@ from pydantic_settings import (
 from its_platform.errors import BadInput
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What `its up --profile` leaves for every later command; it is no part of settings.yaml, which is the person's.
+PROFILE_FILE = "profile.yaml"
 STARTER_WEIGHTS = REPOSITORY / "its_platform" / "model" / "starter.pt"
 
 
@@ -42,6 +44,13 @@ class Ports(_Group):
     triton_metrics: int = Field(8102, ge=1, le=65535, description="Triton's figures for Prometheus.")
     triton_replicas: int = Field(
         8110, ge=1, le=65000, description="First of the ports of further Tritons, three each: HTTP, gRPC, figures."
+    )
+
+    postgres: int = Field(15432, ge=1, le=65535, description="PostgreSQL of the services profile.")
+    redis: int = Field(16379, ge=1, le=65535, description="Redis of the services profile.")
+    objects: int = Field(18333, ge=1, le=65535, description="The S3 server of the services profile.")
+    objects_inner: int = Field(
+        18340, ge=1, le=65000, description="First of the seven ports by which the parts of that server know each other."
     )
 
     @model_validator(mode="after")
@@ -329,7 +338,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ITS_", env_nested_delimiter="__", extra="ignore", frozen=True)
 
     profile: Literal["embedded", "services"] = Field(
-        "embedded", description="Whether the stores are files and a server of our own, or run by someone else."
+        "embedded",
+        description="Whether the stores are files and a PostgreSQL from a wheel, or PostgreSQL, Redis and S3 as "
+        "servers: those that have an address here, else those that `its up --profile services` starts.",
     )
     home: Path = Field(REPOSITORY / ".its", description="Folder of all state; `ITS_HOME` sets it.")
     host: str = Field("127.0.0.1", description="Where the servers listen and are asked.")
@@ -375,7 +386,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         home = Path(os.environ.get("ITS_HOME", REPOSITORY / ".its"))
-        written = YamlConfigSettingsSource(settings_cls, yaml_file=home / "settings.yaml")
+        written = YamlConfigSettingsSource(settings_cls, yaml_file=[home / PROFILE_FILE, home / "settings.yaml"])
         return init_settings, env_settings, written
 
     @property
@@ -397,6 +408,26 @@ class Settings(BaseSettings):
     def pairs_spool(self) -> Path:
         """Where the front leaves the answers of production and canary to the same pictures."""
         return self.home / "triton" / "pairs"
+
+    @property
+    def runs_postgres(self) -> bool:
+        """Whether the database is a server of this home's own, from a wheel or from the system."""
+        return self.database_url is None
+
+    @property
+    def runs_objects(self) -> bool:
+        """Whether the S3 server is one of this home's own."""
+        return self.profile == "services" and self.objects_url is None
+
+    @property
+    def runs_redis(self) -> bool:
+        """Whether Redis is a server of this home's own."""
+        return self.profile == "services" and self.serving.redis_url is None
+
+    @property
+    def services(self) -> Path:
+        """Data, configuration and passwords of the servers that the services profile starts here."""
+        return self.home / "services"
 
     @property
     def warehouse_target(self) -> Literal["duckdb", "postgres"]:

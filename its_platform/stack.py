@@ -1,8 +1,8 @@
 """The servers of one machine: start them in order, know how they are, stop them without a remainder.
 
-PostgreSQL, Triton, MLflow's page, Evidently's page, Dagster's page and daemon, and the supervisor that looks after
-them. Everything listens on `settings.host`. What each server does is the business of the stages; how processes are
-started and ended, of `processes.py`.
+PostgreSQL, in the services profile an S3 server and Redis, then Triton, MLflow's page, Evidently's page, Dagster's page
+and daemon, and the supervisor that looks after them. Everything listens on `settings.host`. What each server does is
+the business of the stages; how processes are started and ended, of `processes.py`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld, NotFound, ServerUnavailable
 from its_platform.processes import process_environment
 from its_platform.settings import REPOSITORY, Settings
-from its_platform.stores.postgres import is_running, server_process, socket_folder, stop_postgres
+from its_platform.stores import cache_server, postgres
+from its_platform.stores.cache_server import is_redis_well, redis_command
+from its_platform.stores.object_server import INNER_PORTS, is_object_server_well, object_server_command
+from its_platform.stores.postgres import data_folder, is_running, server_process, socket_folder, stop_postgres
 from its_platform.stores.prepare import dagster_environment, prepare, write_dagster_home
 from its_platform.telemetry import Progress, no_progress
 
 POSTGRES = "postgres"
+PORTS_IN_ROW = {"objects_inner": INNER_PORTS}
 SUPERVISOR = "supervisor"
 _LOCK_WAIT_S = 120
 # Those that start work go first, then those that it was done on.
-_STOP_TOGETHER = (("dagster-daemon", "dagster"), ("evidently", "mlflow", "triton"))
+_STOP_TOGETHER = (("dagster-daemon", "dagster"), ("evidently", "mlflow", "triton"), ("redis", "objects"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Part:
     stop_timeout_s: float = 15.0
     is_page: bool = False
     replica: int = 0
+    # What is kept in it is made before the others start, which need it.
+    is_store: bool = False
+    is_wanted: Callable[[Settings], bool] = lambda settings: True
+    # Has it show a new certificate without a restart.
+    renew: Callable[[Settings], None] | None = None
 
     def address(self, settings: Settings) -> str:
         """Where it listens; empty for one that does not."""
@@ -70,7 +79,11 @@ class Part:
 
     def port_numbers(self, settings: Settings) -> dict[str, int]:
         ports = self.own(settings).ports
-        return {name: getattr(ports, name) for name in self.ports}
+        return {
+            f"{name} + {n}" if n else name: getattr(ports, name) + n
+            for name in self.ports
+            for n in range(PORTS_IN_ROW.get(name, 1))
+        }
 
 
 @dataclass(frozen=True)
@@ -97,12 +110,13 @@ def start_stack(
 ) -> list[PartStatus]:
     """Start what does not run yet and wait until each answers; what runs stays as it is.
 
-    parts: names from `PARTS` (all by default); PostgreSQL always comes along. Raises `BadInput` for a port that is
-    taken, `ServerUnavailable` for a part that does not come up; what this call started is then stopped again.
+    parts: names from `PARTS` (all by default); PostgreSQL and the other stores always come along. Raises `BadInput`
+    for a port that is taken or a program that is missing, `ServerUnavailable` for a part that does not come up; what
+    this call started is then stopped again.
     """
     known = parts_of(settings)
     wanted = [part_named(name, settings) for name in parts] if parts is not None else list(known)
-    wanted = [part for part in known if part in wanted]
+    wanted = [part for part in known if part in wanted or part.is_store]
     with _held(settings):
         missing = [part for part in wanted if processes.find(processes.read_record(settings, part.name)) is None]
         for part in missing:
@@ -114,11 +128,16 @@ def start_stack(
         started: list[Part] = []
         total = len(wanted) + 1
         try:
+            for part in (part for part in missing if part.is_store):
+                progress("servers", 0, total, part.title)
+                started.append(part)
+                _spawn(settings, part)
+                _wait_healthy(settings, part)
             prepare(settings, progress)
             progress("servers", 1, total, "PostgreSQL")
             # Side by side, but for the supervisor, which would take those that are still starting for ill.
             for part in missing:
-                if part.name != SUPERVISOR:
+                if part.name != SUPERVISOR and not part.is_store:
                     started.append(part)
                     _spawn(settings, part)
             for done, part in enumerate(wanted, start=2):
@@ -135,7 +154,7 @@ def start_stack(
             # An interrupt too: half a stack is worse than none.
             for part in reversed(started):
                 processes.stop(settings, part.name, part.stop_timeout_s)
-            if not had_postgres and settings.database_url is None and not processes.left_behind(settings):
+            if not had_postgres and settings.runs_postgres and not processes.left_behind(settings):
                 stop_postgres(settings)
             raise
     return [part_status(settings, part) for part in wanted]
@@ -146,10 +165,13 @@ def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str
     # First and without the lock: it may be about to start something again, and would hold us up.
     stopped = [SUPERVISOR] if processes.stop(settings, SUPERVISOR) else []
     total = len(_STOP_TOGETHER) + 2
-    replicas = [part.name for part in parts_of(settings) if part.replica]
+    parts = parts_of(settings)
+    known, replicas = {part.name for part in parts}, [part.name for part in parts if part.replica]
     with _held(settings):
         for done, together in enumerate(_STOP_TOGETHER):
-            names = [*together, *(replicas if "triton" in together else [])]
+            names = [name for name in together if name in known] + (replicas if "triton" in together else [])
+            if not names:
+                continue
             progress("stopping", done, total, ", ".join(part_named(name, settings).title for name in names))
             with ThreadPoolExecutor(len(names)) as pool:
                 ran = pool.map(
@@ -160,7 +182,7 @@ def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str
         _stop_all_tritons(settings)
         processes.end_all(processes.left_behind(settings))
         progress("stopping", total - 1, total, "PostgreSQL")
-        if settings.database_url is None:
+        if settings.runs_postgres:
             from its_platform.stores.database import dispose_engines
 
             if server_process(settings) is not None:
@@ -217,10 +239,37 @@ def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None
         _wait_healthy(settings, part)
 
 
+def renew_certificates(settings: Settings, names: Sequence[str], days: int) -> dict[str, str]:
+    """Issue the home's certificates anew and have what runs show them; what each part does, by name.
+
+    Raises `BadInput` where the authority is not here, `ServerUnavailable` for a server that keeps its old one.
+    """
+    from its_platform import certificates
+
+    certificates.renew_certificates(settings.certificates, names, days)
+    told = {}
+    if settings.profile == "services" and settings.runs_postgres and is_running(settings):
+        postgres.renew_certificate(settings)
+        told[POSTGRES] = "shows it now"
+    for part in parts_of(settings):
+        if processes.find(processes.read_record(settings, part.name)) is None:
+            continue
+        if part.renew is not None:
+            part.renew(settings)
+            told[part.name] = "shows it now"
+        elif part.name == "objects":
+            told[part.name] = "shows it within five hours, or after a restart"
+        elif (part.name == "triton" or part.replica) and settings.security.triton_tls:
+            told[part.name] = "shows it after a restart"
+    return told
+
+
 def parts_of(settings: Settings) -> tuple[Part, ...]:
-    """The parts that these settings ask for: `PARTS`, and one for each further Triton behind the first."""
+    """Those of `PARTS` that these settings ask for, and one for each further Triton behind the first."""
     found: list[Part] = []
     for part in PARTS:
+        if not part.is_wanted(settings):
+            continue
         found.append(part)
         if part.name == "triton":
             further = range(1, settings.serving.replicas)
@@ -272,14 +321,15 @@ def _check_ports(settings: Settings, part: Part) -> None:
     for name, port in part.port_numbers(settings).items():
         owner = processes.port_owner(settings.host, port)
         if owner is not None:
+            setting = "TRITON_REPLICAS" if part.replica else name.split()[0].upper()
             raise BadInput(
                 f"Port {port}, which {part.title} needs, is taken by {owner}.",
-                f"Stop that, or choose another with ITS_PORTS__{'TRITON_REPLICAS' if part.replica else name.upper()}.",
+                f"Stop that, or choose another with ITS_PORTS__{setting}.",
             )
 
 
 def _postgres_status(settings: Settings) -> PartStatus:
-    if settings.database_url is not None:
+    if not settings.runs_postgres:
         from its_platform.stores.database import Database
 
         try:
@@ -293,12 +343,14 @@ def _postgres_status(settings: Settings) -> PartStatus:
     return PartStatus(
         POSTGRES,
         "PostgreSQL",
-        str(socket_folder(settings)),
+        f"{settings.host}:{settings.ports.postgres}"
+        if settings.profile == "services"
+        else str(socket_folder(settings)),
         state,
         process.pid if process else None,
         round(processes.memory_mb([process, *process.children()]), 1) if process else None,
         round(processes.age_s(process), 1) if process else None,
-        str(settings.home / "postgres" / "server.log"),
+        str(data_folder(settings) / "server.log"),
     )
 
 
@@ -457,6 +509,14 @@ def _is_triton_ready(settings: Settings) -> bool:
 
 
 PARTS: tuple[Part, ...] = (
+    Part(
+        "objects", "S3 server", ("objects", "objects_inner"), object_server_command, is_object_server_well,
+        stop_timeout_s=30, is_store=True, is_wanted=lambda settings: settings.runs_objects,
+    ),
+    Part(
+        "redis", "Redis", ("redis",), redis_command, is_redis_well,
+        is_store=True, is_wanted=lambda settings: settings.runs_redis, renew=cache_server.renew_certificate,
+    ),
     Part(
         "triton", "Triton", ("triton_grpc", "triton_http", "triton_metrics"), _triton, _is_triton_ready,
         stop_timeout_s=25,

@@ -69,7 +69,7 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
     while not is_over:
         _guarded("heartbeat", lambda: _beat(settings))
         now = time.monotonic()
-        if settings.database_url is None:
+        if settings.runs_postgres:
             _guarded("PostgreSQL", lambda: start_postgres(settings))
         for part in parts:
             record = processes.read_record(settings, part.name)

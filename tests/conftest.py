@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from its_platform.serving.processes import free_ports
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.telemetry import silence_tools
+from ports import free_port_range
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 silence_tools()
@@ -35,15 +37,15 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def require() -> Callable[[bool, str], None]:
     """`require(is_there, what)`: a missing server is a visible skip, and a failure where ITS_REQUIRE_SERVICES=1."""
+    return _require
 
-    def check(is_there: bool, what: str) -> None:
-        if is_there:
-            return
-        if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{what} is required here and missing")
-        pytest.skip(f"{what} is missing")
 
-    return check
+def _require(is_there: bool, what: str) -> None:
+    if is_there:
+        return
+    if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what} is required here and missing")
+    pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture
@@ -75,6 +77,33 @@ def postgres_server() -> Iterator[str]:
         dispose_engines()
         stop_postgres(home)
         shutil.rmtree(home.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Settings]:
+    """Settings of a services profile whose three stores run: the system's PostgreSQL and Redis, and SeaweedFS."""
+    from its_platform import processes
+    from its_platform.stack import start_stack, stop_stack
+
+    first, names = free_port_range(24), [name for name in Ports.model_fields if name != "objects_inner"]
+    ports = Ports(**{name: first + n for n, name in enumerate(names)}, objects_inner=first + len(names))
+    # Its path is short enough for PostgreSQL's socket.
+    home = Path(tempfile.mkdtemp(prefix="its-services-"))
+    settings = load_settings(home=home, profile="services", ports=ports)
+    _require(
+        bool(glob("/usr/lib/postgresql/*/bin/pg_ctl") or shutil.which("pg_ctl"))
+        and shutil.which("redis-server") is not None
+        and (settings.environments / "services" / "bin" / "weed").is_file(),
+        "a server of the services profile (apt-get install postgresql redis-server; make services)",
+    )
+    try:
+        start_stack(settings, [])
+        yield settings
+    finally:
+        stop_stack(settings)
+        left = processes.left_behind(settings)
+        shutil.rmtree(home, ignore_errors=True)
+    assert left == []
 
 
 @pytest.fixture(scope="session")

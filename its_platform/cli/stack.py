@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,19 +14,34 @@ if TYPE_CHECKING:
 
     from its_platform.stack import PartStatus
 
+
+class Profile(StrEnum):
+    embedded = "embedded"
+    services = "services"
+
+
 _COLOURS = {"healthy": "green", "no answer": "yellow", "died": "red", "stopped": "dim"}
 
 
 def up(
     part: Annotated[list[str] | None, typer.Option(help="Only this part, and PostgreSQL; may be repeated.")] = None,
+    profile: Annotated[
+        Profile | None,
+        typer.Option(
+            help="`services` starts PostgreSQL, an S3 server and Redis of this machine too. Kept by the home."
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Start Dagster, MLflow, Evidently and Triton on this machine; what runs already stays as it is."""
     from its_platform.settings import load_settings
     from its_platform.stack import start_stack
+    from its_platform.stores.prepare import choose_profile
     from its_platform.telemetry import terminal_progress
 
     settings = load_settings()
+    if profile is not None:
+        settings = choose_profile(settings, profile.value)
     with terminal_progress() as progress:
         found = start_stack(settings, part or None, progress)
     emit(found, json, lambda: _table(found))

@@ -113,7 +113,7 @@ def check_prediction_log(settings: Settings) -> list[Finding]:
 
 def _has_database(settings: Settings) -> bool:
     """A doctor starts nothing: what is in a database that does not run is not asked."""
-    return settings.database_url is not None or is_running(settings)
+    return not settings.runs_postgres or is_running(settings)
 
 
 CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (

@@ -57,7 +57,7 @@ def check_disk(settings: Settings) -> list[Finding]:
     if not os.access(home, os.W_OK):
         return [Finding("disk", False, f"{home} cannot be written", "Choose another home with ITS_HOME.")]
     disks = {home.stat().st_dev: home}
-    for name in ("objects", "tables", "triton", "mlartifacts", "postgres"):
+    for name in ("objects", "tables", "triton", "mlartifacts", "postgres", "services"):
         if (home / name).exists():
             disks.setdefault((home / name).stat().st_dev, home / name)
     return [_room(folder) for folder in disks.values()]
@@ -77,7 +77,7 @@ def check_clock(settings: Settings) -> list[Finding]:
     now = datetime.now(UTC)
     if not 2025 <= now.year <= 2100:
         return [Finding("clock", False, f"the clock says {now:%Y-%m-%d %H:%M} UTC", "Set the system's clock.")]
-    if settings.database_url is not None or is_running(settings):
+    if not settings.runs_postgres or is_running(settings):
         import sqlalchemy as sa
 
         from its_platform.stores.database import Database
@@ -90,11 +90,7 @@ def check_clock(settings: Settings) -> list[Finding]:
     ahead = _newest_file(settings.home / "run") - time.time()
     if ahead > CLOCK_TOLERANCE_S:
         return [Finding("clock", False, f"files of this home are {ahead:.0f} s in the future", "Set the clock by NTP.")]
-    if (
-        is_running(settings)
-        and settings.database_url is None
-        and (waits := ticks_ahead_s(settings)) > CLOCK_TOLERANCE_S
-    ):
+    if is_running(settings) and settings.runs_postgres and (waits := ticks_ahead_s(settings)) > CLOCK_TOLERANCE_S:
         told = f"it was set back: Dagster's sensors last looked {waits:.0f} s in the future"
         remedy = (
             "Set it by NTP. The supervisor restarts Dagster's daemon within 10 s; without one, `its down`, `its up`."
@@ -112,7 +108,7 @@ def check_ports(settings: Settings) -> list[Finding]:
         for name, port in part.port_numbers(settings).items():
             owner = processes.port_owner(settings.host, port)
             if owner is not None:
-                remedy = f"Stop that, or choose another with ITS_PORTS__{name.upper()}."
+                remedy = f"Stop that, or choose another with ITS_PORTS__{name.split()[0].upper()}."
                 wrong.append(Finding("ports", False, f"{port}, for {part.title}, is taken by {owner}", remedy))
     numbers = [port for part in parts_of(settings) for port in part.port_numbers(settings).values()]
     return wrong or [Finding("ports", True, ", ".join(map(str, sorted(numbers))))]

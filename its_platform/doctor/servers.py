@@ -8,7 +8,7 @@ from its_platform import processes
 from its_platform.doctor.finding import Finding
 from its_platform.settings import Settings
 from its_platform.stack import SUPERVISOR, PartStatus, dagster_query, is_up, part_named, part_status, parts_of
-from its_platform.stores.postgres import is_running, server_process
+from its_platform.stores.postgres import data_folder, is_running, server_process
 
 _NOT_UP = "not started; `its up` starts it"
 _JUST_STARTED_S = 120.0
@@ -16,8 +16,8 @@ _JUST_STARTED_S = 120.0
 
 def check_database(settings: Settings) -> list[Finding]:
     """The server, and whether the tables are those of this code."""
-    if settings.database_url is None and not is_running(settings):
-        remedy = f"Read {settings.home / 'postgres' / 'server.log'}, then `its down` and `its up`."
+    if settings.runs_postgres and not is_running(settings):
+        remedy = f"Read {data_folder(settings) / 'server.log'}, then `its down` and `its up`."
         if server_process(settings) is not None:
             return [Finding("database", False, "does not take connections", remedy)]
         if is_up(settings):

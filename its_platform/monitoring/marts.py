@@ -218,6 +218,7 @@ def _postgres_output(settings: Settings) -> dict[str, Any]:
         "user": address.username or "postgres",
         "password": f"{{{{ env_var('{_PASSWORD}') }}}}" if address.password else "",
         "dbname": str(address.database),
+        **{name: str(address.query[name]) for name in ("sslmode", "sslrootcert") if name in address.query},
         "schema": "marts",
         "threads": 2,
     }

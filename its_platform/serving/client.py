@@ -17,9 +17,9 @@ import numpy.typing as npt
 from its_detector_client import Answer, AsyncDetectorClient, BadRequest, ClientError, Refused
 from its_detector_client.question import Images
 from its_platform.errors import BadInput, ItsError, PermanentError, ServerUnavailable
-from its_platform.serving.certificates import admin_headers, client_tls
 from its_platform.serving.config import FRONT
 from its_platform.serving.replicas import live_endpoints
+from its_platform.serving.tls import admin_headers, client_tls
 from its_platform.settings import Settings
 
 __all__ = ["Answer", "DetectorClient", "Images", "ModelRefused", "ModelState", "detect_once", "with_client"]

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.serving import restricted_launch
-from its_platform.serving.certificates import certificates_of
 from its_platform.serving.config import FRONT
 from its_platform.serving.health import probe, revive, wait_ready
 from its_platform.serving.processes import (
@@ -39,7 +38,9 @@ from its_platform.serving.processes import (
 )
 from its_platform.serving.replicas import PORTS, replica_settings
 from its_platform.serving.repository import SOURCES, prepare_repository, read_routes, state_folder, write_if_changed
+from its_platform.serving.tls import certificates_of
 from its_platform.settings import Settings
+from its_platform.stores.cache_server import redis_url
 
 __all__ = [
     "TritonProcess",
@@ -128,7 +129,7 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     for runtime in ("ONNX", "OPENVINO"):
         environment[f"ITS_{runtime}_THREADS"] = str(settings.serving.threads)
     # An address may hold a password, which a model's configuration would show to anyone who asks Triton.
-    environment["ITS_SERVING__REDIS_URL"] = settings.serving.redis_url or ""
+    environment["ITS_SERVING__REDIS_URL"] = redis_url(settings) or ""
     return command, environment
 
 

@@ -1,6 +1,6 @@
 """The platform's rows: addresses, sessions, locks and leases on PostgreSQL.
 
-One server holds three databases: `its` (ours), `dagster` and `mlflow`. Embedded, the server is started by its first
+One server holds three databases: `its` (ours), `dagster` and `mlflow`. A server of this home is started by its first
 user; a set `database_url` names one that somebody else runs. The tables are in `schema.py`, the server in
 `postgres.py`. Nothing connects before the first use.
 """
@@ -22,6 +22,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
+from its_platform.certificates import ensure_certificates
 from its_platform.errors import BadInput, LeaseHeld, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores import postgres
@@ -54,9 +55,14 @@ def database_url(settings: Settings, name: DatabaseName | str) -> str:
 def _address(settings: Settings, name: str) -> URL:
     if settings.database_url is None:
         if settings.profile == "services":
-            raise BadInput(
-                "The services profile has no database.",
-                "Set ITS_DATABASE_URL=postgresql+psycopg2://user@host:port/.",
+            return URL.create(
+                "postgresql+psycopg2",
+                "postgres",
+                postgres.server_password(settings),
+                settings.host,
+                settings.ports.postgres,
+                name,
+                {"sslmode": "verify-full", "sslrootcert": str(ensure_certificates(settings).root.absolute())},
             )
         folder = str(postgres.socket_folder(settings))
         return URL.create("postgresql+psycopg2", username="postgres", database=name, query={"host": folder})
@@ -95,7 +101,7 @@ class Database:
         `its up`. Raises `ServerUnavailable`.
         """
         engine = _engine(self.settings, "its")
-        if self.settings.database_url is None:
+        if self.settings.runs_postgres:
             with _translated(self.settings):
                 _migrate_once(engine)
         return engine
@@ -272,7 +278,7 @@ def _connector(settings: Settings, name: str) -> Any:
         words = address.translate_connect_args(username="user", database="dbname")
         words.update(address.query)
         words.setdefault("connect_timeout", 10)
-        if settings.database_url is None:
+        if settings.runs_postgres:
             start_postgres(settings)
         deadline, is_made = time.monotonic() + _STARTING_S, name == "postgres"
         while True:

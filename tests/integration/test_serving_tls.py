@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from its_detector_client import AsyncDetectorClient, DetectorClient, Refused, Tls, Unavailable
+from its_platform.certificates import make_certificates, make_client
 from its_platform.processes import port_owner
 from its_platform.release import promote, real_outside
 from its_platform.serving import health
-from its_platform.serving.certificates import ADMIN_HEADER, make_certificates, make_client
 from its_platform.serving.processes import running
 from its_platform.serving.server import start_triton, stop_triton
+from its_platform.serving.tls import ADMIN_HEADER
 from its_platform.settings import SecuritySettings
 from its_platform.stores import Stores
 from its_platform.stores.registry import Registry

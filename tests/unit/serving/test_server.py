@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from its_platform.certificates import make_certificates
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.serving import health, server
-from its_platform.serving.certificates import make_certificates
 from its_platform.serving.processes import running, stubs
 from its_platform.serving.repository import Route, state_folder, write_routes
 from its_platform.settings import REPOSITORY, Settings, load_settings

@@ -1,10 +1,11 @@
-"""The contract of object stores, on each implementation; the S3 one talks to a small S3 server inside the test."""
+"""The contract of object stores: on a directory, on a real S3 server, and on a small one that stands in for it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,15 @@ from its_platform.settings import Settings, load_settings
 from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, StorageFull, open_objects
 
 
-@pytest.fixture(params=["directory", "s3", "s3 below a prefix"])
+@pytest.fixture(params=["directory", "s3", "s3 below a prefix", pytest.param("seaweedfs", marks=pytest.mark.services)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "directory":
         return DirectoryStore(tmp_path / "objects")
+    if request.param == "seaweedfs":
+        store = open_objects(request.getfixturevalue("servers"))
+        assert isinstance(store, S3Store)
+        store.prefix = f"{uuid.uuid4().hex}/"
+        return store
     store = S3Store(request.getfixturevalue("s3_address") + ("/part" if "prefix" in request.param else ""))
     store.create_bucket()
     return store
@@ -100,9 +106,14 @@ def test_the_secret_stays_out_of_words(objects: ObjectStore) -> None:
     assert "secret" not in repr(objects)
 
 
-def test_the_services_profile_needs_an_address(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="object store"):
-        open_objects(load_settings(profile="services", home=tmp_path))
+def test_the_services_profile_has_a_server_of_its_own_unless_it_is_given_one(tmp_path: Path) -> None:
+    own = open_objects(load_settings(profile="services", home=tmp_path))
+    assert isinstance(own, S3Store)
+    assert own.endpoint == "127.0.0.1:18333"
+    address = "s3+https://key:secret@s3.example.org/frames"
+    given = open_objects(load_settings(profile="services", home=tmp_path, objects_url=address))
+    assert isinstance(given, S3Store)
+    assert given.endpoint == "s3.example.org"
 
 
 @pytest.mark.parametrize("address", ["http://host/bucket", "s3+http://host", "nonsense"])

@@ -1,4 +1,4 @@
-"""The files that `its security` makes, who may read them, and what Triton and its clients are told of them."""
+"""The files that `its certs` makes, who may read them, and what Triton and its clients are told of them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from its_detector_client import BadRequest, Tls
-from its_platform.cli.security import app
-from its_platform.errors import BadInput
-from its_platform.serving import restricted_launch
-from its_platform.serving.certificates import (
-    ADMIN_HEADER,
-    admin_headers,
-    certificates_of,
-    client_tls,
+from its_platform.certificates import (
+    ensure_certificates,
     make_certificates,
     make_client,
+    missing_of,
+    read_certificates,
+    renew_certificates,
 )
+from its_platform.cli.certs import app
+from its_platform.errors import BadInput
+from its_platform.serving import restricted_launch
+from its_platform.serving.tls import ADMIN_HEADER, admin_headers, certificates_of, client_tls
 from its_platform.settings import SecuritySettings, Settings
 
 
@@ -68,6 +69,47 @@ def test_what_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert read(tmp_path / "ca.pem") != before
 
 
+def test_a_renewal_keeps_the_authority_and_the_names(tmp_path: Path) -> None:
+    make_certificates(tmp_path, ["triton.example.org"], days=1)
+    root, before = read(tmp_path / "ca.pem"), read(tmp_path / "server.pem")
+    renew_certificates(tmp_path, ["10.0.0.7"], days=30)
+    after = read(tmp_path / "server.pem")
+    after.verify_directly_issued_by(root)
+    assert read(tmp_path / "ca.pem") == root
+    assert after.serial_number != before.serial_number
+    shown = {one.file.name: one for one in read_certificates(tmp_path)}
+    assert shown["server.pem"].names == ["triton.example.org", "10.0.0.7"]
+    assert shown["server.pem"].days_left == 29
+    (tmp_path / "ca.key").unlink()
+    with pytest.raises(BadInput, match="no authority"):
+        renew_certificates(tmp_path, [], days=30)
+
+
+def test_a_homes_certificates_are_made_once_and_what_a_killed_maker_left_is_replaced(settings: Settings) -> None:
+    files = ensure_certificates(settings)
+    first = files.root.read_bytes()
+    assert ensure_certificates(settings).root.read_bytes() == first
+    files.secret.unlink()
+    assert ensure_certificates(settings).root.read_bytes() != first
+    assert missing_of(files) == []
+
+
+def test_an_authority_of_somebody_else_is_never_replaced(settings: Settings) -> None:
+    files = ensure_certificates(settings)
+    files.key("ca").unlink()
+    files.key("client").unlink()
+    with pytest.raises(BadInput, match=r"client\.key is missing"):
+        ensure_certificates(settings)
+
+
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no certificates"):
+        read_certificates(tmp_path)
+    (tmp_path / "server.pem").write_text("nonsense")
+    with pytest.raises(BadInput, match=r"server\.pem is no certificate"):
+        read_certificates(tmp_path)
+
+
 def test_a_live_system_gets_a_certificate_of_its_own_and_no_secret(tmp_path: Path) -> None:
     folder, out = tmp_path / "certificates", tmp_path / "north"
     with pytest.raises(BadInput, match="no authority"):
@@ -87,7 +129,7 @@ def test_without_tls_nothing_is_asked_for(settings: Settings) -> None:
 def test_missing_files_name_the_command_that_makes_them(secured: Settings) -> None:
     with pytest.raises(BadInput, match="missing") as caught:
         certificates_of(secured)
-    assert "its security certificates" in caught.value.hint
+    assert "its certs make" in caught.value.hint
 
 
 def test_the_platforms_client_shows_its_certificate_and_the_secret(secured: Settings) -> None:
@@ -105,7 +147,7 @@ def test_a_client_is_told_which_file_it_lacks(tmp_path: Path) -> None:
 
 def test_the_commands_make_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ITS_SECURITY__CERTIFICATES", str(tmp_path / "certificates"))
-    made = CliRunner().invoke(app, ["certificates", "--name", "triton.example.org", "--json"])
+    made = CliRunner().invoke(app, ["make", "--name", "triton.example.org", "--json"])
     assert made.exit_code == 0, made.output
     names = read(tmp_path / "certificates" / "server.pem").extensions.get_extension_for_class(
         x509.SubjectAlternativeName

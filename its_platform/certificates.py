@@ -1,14 +1,13 @@
-"""An authority of this home's own, the certificates by which Triton and its clients know each other, and the secret.
+"""An authority of this home's own, the certificates by which servers and clients know each other, and Triton's secret.
 
-Enters: names of the server and of clients. Leaves: PEM files below `home/certificates`, keys and secret readable by
+Enters: names of the servers and of clients. Leaves: PEM files below `home/certificates`, keys and secret readable by
 their owner alone. Certificates of another authority may lie there instead. Who is asked with them is the business of
-the client.
+the clients.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from its_detector_client.tls import Tls
 from its_platform.errors import BadInput
-from its_platform.serving.restricted_launch import HEADER
+from its_platform.private_files import alone, write_file
 from its_platform.settings import Settings
 
-ADMIN_HEADER = f"triton-grpc-protocol-{HEADER}"
+DAYS = 825
 SECRET_FILE = "repository.secret"
 CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -47,27 +45,30 @@ class Certificates:
         return self.folder / f"{name}.key"
 
 
-def certificates_of(settings: Settings) -> Certificates | None:
-    """The files in force; None where Triton is asked without TLS. Raises `BadInput` where one is missing."""
-    if not settings.security.triton_tls:
-        return None
-    found = Certificates(settings.certificates)
-    needed = [found.root, found.secret, *(path(name) for name in ("server", "client") for path in _both(found))]
-    if missing := [path for path in needed if not path.is_file()]:
-        raise BadInput(f"TLS for Triton is asked for, and {missing[0]} is missing.", "Run `its security certificates`.")
-    return found
+def ensure_certificates(settings: Settings) -> Certificates:
+    """The files of this home, made where there are none. Raises `BadInput` where somebody else's are not complete."""
+    files = Certificates(settings.certificates)
+    if missing_of(files):
+        files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with alone(files.folder / ".lock"):
+            missing = missing_of(files)
+            if missing and files.root.exists() and not files.key("ca").exists():
+                raise BadInput(f"{missing[0]} is missing beside the authority of somebody else.", "Put it there.")
+            if missing:
+                # What a killed maker left is no set of files that belong together.
+                make_certificates(files.folder, server_names(settings), DAYS, is_renewal=True)
+    return files
 
 
-def client_tls(settings: Settings) -> Tls | None:
-    """What the platform's own client shows; None without TLS."""
-    found = certificates_of(settings)
-    return Tls(found.root, found.certificate("client"), found.key("client")) if found else None
+def missing_of(files: Certificates) -> list[Path]:
+    """Those of the files that servers and the platform's own client need and that are not there."""
+    needed = [files.root, files.secret, *(path(name) for name in ("server", "client") for path in _both(files))]
+    return [path for path in needed if not path.is_file()]
 
 
-def admin_headers(settings: Settings) -> dict[str, str] | None:
-    """What a call of the repository API carries; None where it is open to every client."""
-    found = certificates_of(settings)
-    return {ADMIN_HEADER: found.secret.read_text(encoding="utf-8").strip()} if found else None
+def server_names(settings: Settings) -> list[str]:
+    """What this home's servers are asked by on their own machine."""
+    return list(dict.fromkeys([settings.host, "localhost", "127.0.0.1"]))
 
 
 def make_certificates(folder: Path, names: Sequence[str], days: int, is_renewal: bool = False) -> list[Path]:
@@ -83,12 +84,25 @@ def make_certificates(folder: Path, names: Sequence[str], days: int, is_renewal:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = _new_key()
     authority = _signed(_name("its-platform authority"), key, _name("its-platform authority"), key, days, _authority())
-    _write(files.root, _pem(authority))
-    _write(files.key("ca"), _key_pem(key), is_secret=True)
-    for name, extensions in (("server", _server(names)), ("client", _client())):
-        _issue(files, name, f"its-platform {name}", extensions, days, folder)
-    _write(files.secret, secrets.token_urlsafe(32).encode(), is_secret=True)
-    return [files.root, *(path(name) for name in ("server", "client") for path in _both(files)), files.secret]
+    write_file(files.root, _pem(authority))
+    write_file(files.key("ca"), _key_pem(key), is_secret=True)
+    issued = _issue_own(files, names, days)
+    write_file(files.secret, secrets.token_urlsafe(32).encode(), is_secret=True)
+    return [files.root, *issued, files.secret]
+
+
+def renew_certificates(folder: Path, names: Sequence[str], days: int) -> list[Path]:
+    """Issue server and client anew by the authority that is there, which every client goes on trusting; the files.
+
+    names: further names of the server, beside those of its last certificate.
+
+    Raises `BadInput` where the authority's key is not here: who has it issues them.
+    """
+    files = Certificates(folder)
+    if not files.key("ca").is_file():
+        raise BadInput(f"{folder} has no authority that could sign.", "Run `its certs make`, or ask whose it is.")
+    known = [name for one in read_certificates(folder) if one.file == files.certificate("server") for name in one.names]
+    return _issue_own(files, [*known, *names], days)
 
 
 def make_client(folder: Path, name: str, out: Path, days: int) -> list[Path]:
@@ -104,12 +118,52 @@ def make_client(folder: Path, name: str, out: Path, days: int) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = out / "ca.pem"
     if target.resolve() != files.root.resolve():
-        _write(target, files.root.read_bytes())
+        write_file(target, files.root.read_bytes())
     return [target, *_issue(files, name, name, _client(), days, out)]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """One certificate of a folder."""
+
+    file: Path
+    subject: str
+    names: list[str]
+    until: datetime
+    days_left: int
+
+
+def read_certificates(folder: Path) -> list[Validity]:
+    """The certificates that lie in a folder. Raises `BadInput` where there are none, or one cannot be read."""
+    from cryptography import x509
+
+    found = []
+    for path in sorted(folder.glob("*.pem")):
+        try:
+            read = x509.load_pem_x509_certificate(path.read_bytes())
+        except ValueError as error:
+            raise BadInput(f"{path} is no certificate.", "`its certs make --renew` makes all of them anew.") from error
+        try:
+            names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            said = [str(name.value) for name in names]
+        except x509.ExtensionNotFound:
+            said = []
+        left = read.not_valid_after_utc - datetime.now(UTC)
+        found.append(Validity(path, read.subject.rfc4514_string(), said, read.not_valid_after_utc, left.days))
+    if not found:
+        raise BadInput(f"There are no certificates in {folder}.", "`its certs make` makes them.")
+    return found
 
 
 def _both(files: Certificates) -> tuple[Any, Any]:
     return files.certificate, files.key
+
+
+def _issue_own(files: Certificates, names: Sequence[str], days: int) -> list[Path]:
+    kinds = (("server", _server(names)), ("client", _client()))
+    return [
+        path for name, kind in kinds for path in _issue(files, name, f"its-platform {name}", kind, days, files.folder)
+    ]
 
 
 def _issue(
@@ -122,8 +176,8 @@ def _issue(
     signing = load_pem_private_key(files.key("ca").read_bytes(), None)
     key, made = _new_key(), Certificates(out)
     certificate = _signed(_name(common_name), key, authority.subject, signing, days, extensions)
-    _write(made.certificate(name), _pem(certificate))
-    _write(made.key(name), _key_pem(key), is_secret=True)
+    write_file(made.certificate(name), _pem(certificate))
+    write_file(made.key(name), _key_pem(key), is_secret=True)
     return [made.certificate(name), made.key(name)]
 
 
@@ -210,13 +264,3 @@ def _key_pem(key: Any) -> bytes:
 
     content: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return content
-
-
-def _write(path: Path, content: bytes, is_secret: bool = False) -> None:
-    # Never there with more rights than it ends with.
-    partial = path.with_name(f".{path.name}.part")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_secret else 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    partial.replace(path)

@@ -1,0 +1,94 @@
+"""This home's own Redis, where the services profile is not given another: its address, its start, a question to it.
+
+It holds answers that can be asked for again, so that nothing of it is kept on disk. Whoever asks it needs TLS and a
+password, which stand in a file of its owner's and in the environment of those who ask.
+"""
+
+from __future__ import annotations
+
+import shutil
+from urllib.parse import quote, urlencode
+
+from its_platform.certificates import ensure_certificates
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.private_files import password, write_file
+from its_platform.processes import process_environment
+from its_platform.settings import Settings
+
+ANSWER_WITHIN_S = 5.0
+MEMORY_MB = 256
+
+
+def redis_url(settings: Settings) -> str | None:
+    """Where answers are shared, with the password in it: not for logs. None where they are not."""
+    if not settings.runs_redis:
+        return settings.serving.redis_url
+    trust = urlencode({"ssl_ca_certs": str((settings.certificates / "ca.pem").absolute())})
+    return f"rediss://:{quote(_password(settings))}@{settings.host}:{settings.ports.redis}/0?{trust}"
+
+
+def redis_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise BadInput(
+            "The services profile needs Redis, which is not installed.",
+            "On Debian: apt-get install redis-server; or set ITS_SERVING__REDIS_URL to one that somebody runs.",
+        )
+    folder, files = settings.services.absolute() / "redis", ensure_certificates(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = {
+        "bind": settings.host,
+        "port": "0",
+        "tls-port": str(settings.ports.redis),
+        "tls-cert-file": _quoted(files.certificate("server").absolute()),
+        "tls-key-file": _quoted(files.key("server").absolute()),
+        "tls-ca-cert-file": _quoted(files.root.absolute()),
+        "tls-auth-clients": "no",
+        "requirepass": _password(settings),
+        "dir": _quoted(folder),
+        "save": '""',
+        "appendonly": "no",
+        "maxmemory": f"{MEMORY_MB}mb",
+        "maxmemory-policy": "allkeys-lru",
+    }
+    configuration = folder / "redis.conf"
+    write_file(configuration, "".join(f"{name} {value}\n" for name, value in lines.items()).encode(), is_secret=True)
+    return [program, str(configuration)], process_environment(settings)
+
+
+def is_redis_well(settings: Settings) -> bool:
+    """Whether it answers a client that shows the password."""
+    from redis import Redis, RedisError
+
+    url = redis_url(settings)
+    assert url is not None
+    try:
+        with Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S) as client:
+            return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def renew_certificate(settings: Settings) -> None:
+    """Have the running server show the certificate that lies in the home now. Raises `ServerUnavailable`."""
+    from redis import Redis, RedisError
+
+    url, files = redis_url(settings), ensure_certificates(settings)
+    assert url is not None
+    names = {"tls-cert-file": files.certificate("server").absolute(), "tls-key-file": files.key("server").absolute()}
+    try:
+        with Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S) as client:
+            # Both at once: either alone would not fit the other.
+            client.execute_command("CONFIG", "SET", *(word for one, path in names.items() for word in (one, str(path))))
+    except RedisError as error:
+        raise ServerUnavailable(f"Redis keeps its old certificate: {error}") from error
+
+
+def _password(settings: Settings) -> str:
+    return password(settings.services / "passwords" / "redis")
+
+
+def _quoted(path: object) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
