@@ -1,8 +1,8 @@
 """The servers of one machine: start them in order, know how they are, stop them without a remainder.
 
-PostgreSQL, Triton, MLflow's page, Evidently's page, Dagster's page and daemon, and the supervisor that looks after
-them. Everything listens on `settings.host`. What each server does is the business of the stages; how processes are
-started and ended, of `processes.py`.
+PostgreSQL, Triton, MLflow's page, Evidently's page, Dagster's code server, page and daemon, and the supervisor that
+looks after them. Everything listens on `settings.host`. What each server does is the business of the stages; how
+processes are started and ended, of `processes.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POSTGRES = "postgres"
 SUPERVISOR = "supervisor"
 _LOCK_WAIT_S = 120
 # Those that start work go first, then those that it was done on.
-_STOP_TOGETHER = (("dagster-daemon", "dagster"), ("evidently", "mlflow", "triton"))
+_STOP_TOGETHER = (("dagster-daemon", "dagster", "dagster-code"), ("evidently", "mlflow", "triton"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Part:
     stop_timeout_s: float = 15.0
     is_page: bool = False
     replica: int = 0
+    # What has to answer before this one is started.
+    after: str = ""
 
     def address(self, settings: Settings) -> str:
         """Where it listens; empty for one that does not."""
@@ -119,6 +121,8 @@ def start_stack(
             # Side by side, but for the supervisor, which would take those that are still starting for ill.
             for part in missing:
                 if part.name != SUPERVISOR:
+                    if part.after in {one.name for one in wanted}:
+                        _wait_healthy(settings, part_named(part.after, settings))
                     started.append(part)
                     _spawn(settings, part)
             for done, part in enumerate(wanted, start=2):
@@ -432,6 +436,28 @@ def _evidently(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return argv, process_environment(settings)
 
 
+def _code(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    argv = [
+        _program("dagster"), "code-server", "start", "-h", settings.host, "-p", str(settings.ports.dagster_code),
+        "-m", "its_platform.definitions", "--location-name", "its_platform",
+    ]  # fmt: skip
+    return argv, process_environment(settings, dagster_environment(settings))
+
+
+def _serves_code(settings: Settings) -> bool:
+    """Whether the code is loaded: the server's own health is that of its child, which loads it."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"{settings.host}:{settings.ports.dagster_code}") as channel:
+        try:
+            asked = health_pb2.HealthCheckRequest(service="DagsterApi")
+            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
 def _dagster(settings: Settings) -> tuple[list[str], dict[str, str]]:
     argv = [
         _program("dagster-webserver"), "-h", settings.host, "-p", str(settings.ports.dagster),
@@ -463,8 +489,12 @@ PARTS: tuple[Part, ...] = (
     ),
     Part("mlflow", "MLflow", ("mlflow",), _mlflow, _answers("/health", "mlflow"), is_page=True),
     Part("evidently", "Evidently", ("evidently",), _evidently, _answers("/api/projects", "evidently"), is_page=True),
-    Part("dagster", "Dagster", ("dagster",), _dagster, _answers("/server_info", "dagster"), is_page=True),
-    Part("dagster-daemon", "Dagster's daemon", (), _daemon, _beats, stop_timeout_s=20),
+    Part("dagster-code", "Dagster's code server", ("dagster_code",), _code, _serves_code),
+    Part(
+        "dagster", "Dagster", ("dagster",), _dagster, _answers("/server_info", "dagster"),
+        is_page=True, after="dagster-code",
+    ),
+    Part("dagster-daemon", "Dagster's daemon", (), _daemon, _beats, stop_timeout_s=20, after="dagster-code"),
     Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises),
 )  # fmt: skip
 
