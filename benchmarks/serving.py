@@ -49,7 +49,7 @@ from workplace import command_of, cpu_ms_of, own_home, run_alone
 
 IMAGES = {640: 80, 320: 200}
 # Within a round as well all take turns: a machine's pace changes in less time than a round takes.
-TURNS = 4
+TURNS = 10
 WORKERS = 2
 IN_FLIGHT = 3
 CAMERAS = 4
@@ -67,6 +67,7 @@ SERIALS = counting(1)
 FRAMES = counting()
 
 Pictures = list[npt.NDArray[np.uint8]]
+Ask = Callable[[DetectorClient, int], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -156,40 +157,56 @@ def figures(progress: Progress = no_progress) -> list[Figure]:
 def one_round(settings: Settings, served: dict[int, Served], pictures: Pictures, log: Log) -> dict[str, Round]:
     rounds = {}
     for size, detector in served.items():
-        names, count = comparisons(size), IMAGES[size] // TURNS
-        turns = [one_turn(settings, detector, pictures, log, count) for _ in range(TURNS)]
-        raw, wired, direct, silent, logged = (together(costs) for costs in zip(*turns, strict=True))
-        rounds[names["cost"].name] = Round(wired.cpu_ms, raw.cpu_ms, wired.cpu_ms, raw.cpu_ms, wired.split)
-        rounds[names["shared"].name] = Round(direct.cpu_ms, raw.cpu_ms, direct.cpu_ms, raw.cpu_ms, direct.split)
-        peer_cpu_ms = direct.cpu_ms + fitting_ms(pictures, size)
-        split = {**logged.split, "of which the log": logged.cpu_ms - silent.cpu_ms}
-        for name in {"front", "share"} & names.keys():
-            rounds[names[name].name] = Round(logged.cpu_ms, peer_cpu_ms, logged.cpu_ms, peer_cpu_ms, split)
-        through, straight = asyncio.run(one_at_a_time(settings, count, detector, pictures, log))
-        rounds[names["latency"].name] = Round(through, straight)
-        for name, cost in (("throughput", wired), ("shared throughput", direct)):
-            if name in names:
-                rounds[names[name].name] = Round(cost.images_per_s, raw.images_per_s, cost.cpu_ms, raw.cpu_ms)
-        if "frozen" in names:
-            ask = partial(ask_front, detector, pictures[:1], "live", is_frozen=True)
-            frozen = asyncio.run(over_grpc(settings, count, ask, log))
-            rounds[names["frozen"].name] = Round(
-                frozen.cpu_ms, logged.cpu_ms, frozen.cpu_ms, logged.cpu_ms, frozen.split
-            )
+        rounds |= asyncio.run(round_of(settings, size, detector, pictures, log))
     return rounds
 
 
-def one_turn(
-    settings: Settings, detector: Served, pictures: Pictures, log: Log, count: int
-) -> tuple[Cost, Cost, Cost, Cost, Cost]:
-    """In process, over the wire, through shared memory, through the front without its log and with it."""
-    return (
-        in_process(detector, count),
-        asyncio.run(over_grpc(over_the_wire(settings), count, partial(ask_detector, detector))),
-        asyncio.run(over_grpc(settings, count, partial(ask_detector, detector))),
-        asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "probe"))),
-        asyncio.run(over_grpc(settings, count, partial(ask_front, detector, pictures, "live"), log)),
-    )
+async def round_of(settings: Settings, size: int, detector: Served, pictures: Pictures, log: Log) -> dict[str, Round]:
+    """In process, over the wire, through shared memory, through the front without its log and with it, in turns."""
+    names, share = comparisons(size), IMAGES[size] // TURNS
+    detect = partial(ask_detector, detector)
+    silent, live = (partial(ask_front, detector, pictures, purpose) for purpose in ("probe", "live"))
+    async with (
+        DetectorClient(over_the_wire(settings), deadline_s=60.0) as wire,
+        DetectorClient(settings, deadline_s=60.0) as local,
+    ):
+        ways: dict[str, Callable[[], Awaitable[Cost]]] = {
+            "raw": partial(asyncio.to_thread, in_process, detector, share),
+            "wired": partial(asked, settings, wire, share, detect),
+            "direct": partial(asked, settings, local, share, detect),
+            "silent": partial(asked, settings, local, share, silent),
+            "logged": partial(asked, settings, local, share, live, log),
+        }
+        costs: dict[str, list[Cost]] = {name: [] for name in ways}
+        fits: list[float] = []
+        for client, ask in ((wire, detect), (local, detect), (local, silent)):
+            await ask(client, 0)
+        for turn in range(TURNS):
+            # Each finds the machine as the one before it left it, so that the order goes round.
+            for name in [*list(ways)[turn % len(ways) :], *list(ways)[: turn % len(ways)]]:
+                costs[name].append(await ways[name]())
+            fits.append(fitting_ms(pictures, size))
+        found = {name: together(each) for name, each in costs.items()}
+        raw, direct, logged = found["raw"], found["direct"], found["logged"]
+        rounds = {}
+        for name, cost in (("cost", found["wired"]), ("shared", direct)):
+            rounds[names[name].name] = Round(cost.cpu_ms, raw.cpu_ms, cost.cpu_ms, raw.cpu_ms, cost.split)
+        peer_cpu_ms = direct.cpu_ms + statistics.fmean(fits)
+        split = {**logged.split, "of which the log": logged.cpu_ms - found["silent"].cpu_ms}
+        for name in {"front", "share"} & names.keys():
+            rounds[names[name].name] = Round(logged.cpu_ms, peer_cpu_ms, logged.cpu_ms, peer_cpu_ms, split)
+        through, straight = await one_at_a_time(local, share * TURNS // 2, detector, pictures, log)
+        rounds[names["latency"].name] = Round(through, straight)
+        for name, cost in (("throughput", found["wired"]), ("shared throughput", direct)):
+            if name in names:
+                rounds[names[name].name] = Round(cost.images_per_s, raw.images_per_s, cost.cpu_ms, raw.cpu_ms)
+        if "frozen" in names:
+            still = partial(ask_front, detector, pictures[:1], "live", is_frozen=True)
+            frozen = await asked(settings, local, share * TURNS, still, log)
+            rounds[names["frozen"].name] = Round(
+                frozen.cpu_ms, logged.cpu_ms, frozen.cpu_ms, logged.cpu_ms, frozen.split
+            )
+        return rounds
 
 
 def together(costs: Sequence[Cost]) -> Cost:
@@ -225,39 +242,37 @@ def in_process(detector: Served, count: int) -> Cost:
     return Cost(count / wall_s, {"process": (cpu_ms_of([getpid()]) - before) / count})
 
 
-async def over_grpc(
-    settings: Settings,
-    count: int,
-    ask: Callable[[DetectorClient, int], Awaitable[object]],
-    log: Log | None = None,
-) -> Cost:
+async def over_grpc(settings: Settings, count: int, ask: Ask) -> Cost:
+    """The cost of so many requests by a client of their own, after one that is not counted."""
+    async with DetectorClient(settings, deadline_s=60.0) as client:
+        await ask(client, 0)
+        return await asked(settings, client, count, ask)
+
+
+async def asked(settings: Settings, client: DetectorClient, count: int, ask: Ask, log: Log | None = None) -> Cost:
     """So many requests are under way at once; with a log, the CPU counts until its last row is written."""
     numbers = iter(range(count))
-    async with DetectorClient(settings, deadline_s=60.0) as client:
 
-        async def work() -> None:
-            for number in numbers:
-                await ask(client, number)
+    async def work() -> None:
+        for number in numbers:
+            await ask(client, number)
 
-        await ask(client, 0)
-        if log is not None:
-            log.wait_for(1)
-        processes = _processes(settings)
-        before = {who: cpu_ms_of(pids) for who, pids in processes.items()}
-        began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
-        wall_s = time.perf_counter() - began
-        # The client has done its part; looking for the log's rows is the benchmark's own work.
-        client_ms = cpu_ms_of(processes["client"]) - before["client"]
-        if log is not None:
-            log.wait_for(count)
-        used = {who: cpu_ms_of(pids) - before[who] for who, pids in processes.items()} | {"client": client_ms}
-        split = {who: spent / count for who, spent in used.items()}
-        return Cost(count / wall_s, split)
+    processes = _processes(settings)
+    before = {who: cpu_ms_of(pids) for who, pids in processes.items()}
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+    wall_s = time.perf_counter() - began
+    # The client has done its part; looking for the log's rows is the benchmark's own work.
+    client_ms = cpu_ms_of(processes["client"]) - before["client"]
+    if log is not None:
+        log.wait_for(count)
+    used = {who: cpu_ms_of(pids) - before[who] for who, pids in processes.items()} | {"client": client_ms}
+    split = {who: spent / count for who, spent in used.items()}
+    return Cost(count / wall_s, split)
 
 
 async def one_at_a_time(
-    settings: Settings, count: int, detector: Served, pictures: Pictures, log: Log
+    client: DetectorClient, count: int, detector: Served, pictures: Pictures, log: Log
 ) -> tuple[float, float]:
     """Milliseconds at the median that a lone caller waits: at the front, and when he fits and asks the detector."""
     size = detector.workers[0].about.image_size
@@ -267,13 +282,12 @@ async def one_at_a_time(
         letterbox(pictures[number % len(pictures)], size)
         await ask_detector(detector, client, number)
 
-    asked = {"front": partial(ask_front, detector, pictures, "live"), "detector": straight}
-    async with DetectorClient(settings, deadline_s=60.0) as client:
-        for number in range(count):
-            for name, ask in asked.items():
-                began = time.perf_counter()
-                await ask(client, number)
-                waited[name].append((time.perf_counter() - began) * 1000)
+    ways = {"front": partial(ask_front, detector, pictures, "live"), "detector": straight}
+    for number in range(count):
+        for name, ask in ways.items():
+            began = time.perf_counter()
+            await ask(client, number)
+            waited[name].append((time.perf_counter() - began) * 1000)
     log.wait_for(count)
     return statistics.median(waited["front"]), statistics.median(waited["detector"])
 

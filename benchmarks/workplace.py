@@ -11,12 +11,12 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 from rich.console import Console
 
 from figures import Figure, show, write
@@ -80,14 +80,18 @@ def test_data() -> Path | None:
 
 
 def cpu_ms_of(pids: Iterable[int]) -> float:
-    """CPU milliseconds, user and system, that these processes have used so far; one that is gone counts as none."""
+    """CPU milliseconds, user and system, that these processes have used so far; one that is gone counts as none.
+
+    By the kernel's clock of each process, which knows nanoseconds where `/proc/PID/stat` counts ticks of ten
+    milliseconds: a few pictures take no more.
+    """
     total_s = 0.0
     for pid in pids:
         try:
-            used = psutil.Process(pid).cpu_times()
-        except psutil.NoSuchProcess:
+            # What clock_getcpuclockid(3) gives for a process.
+            total_s += time.clock_gettime((~pid << 3) | 2)
+        except OSError:
             continue
-        total_s += used.user + used.system
     return total_s * 1000
 
 

@@ -37,6 +37,7 @@ class Ports(_Group):
     """TCP ports on 127.0.0.1."""
 
     dagster: int = Field(3000, ge=1, le=65535, description="Dagster's page.")
+    dagster_code: int = Field(3001, ge=1, le=65535, description="Where Dagster's page and daemon ask for the code.")
     mlflow: int = Field(5000, ge=1, le=65535, description="MLflow's page and its tracking server.")
     evidently: int = Field(8080, ge=1, le=65535, description="Evidently's page of drift reports.")
     triton_http: int = Field(8100, ge=1, le=65535, description="Triton's HTTP: readiness, loading and unloading.")

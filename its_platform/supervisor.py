@@ -56,7 +56,8 @@ class Restarts:
 
 def supervise(settings: Settings, is_over: list[bool]) -> None:
     """Look after the parts that were started, until `is_over` holds something."""
-    from its_platform.stack import SUPERVISOR, parts_of, restart_part
+    from its_platform.parts import SUPERVISOR, parts_of
+    from its_platform.stack import restart_part
 
     parts = parts_of(settings)
     restarts = {part.name: Restarts() for part in parts}
@@ -106,8 +107,9 @@ class TritonWatch:
 
     def look(self, now: float) -> None:
         """One look."""
+        from its_platform.parts import part_named
         from its_platform.serving.health import probe, revive
-        from its_platform.stack import part_named, restart_part
+        from its_platform.stack import restart_part
 
         home = self.home or self.settings
         process = processes.find(processes.read_record(self.settings, self.part))

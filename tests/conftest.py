@@ -8,7 +8,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from glob import glob
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from its_platform.serving.processes import free_ports
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.telemetry import silence_tools
+from needs import need, need_stores
 from ports import free_port_range
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -37,15 +37,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def require() -> Callable[[bool, str], None]:
     """`require(is_there, what)`: a missing server is a visible skip, and a failure where ITS_REQUIRE_SERVICES=1."""
-    return _require
-
-
-def _require(is_there: bool, what: str) -> None:
-    if is_there:
-        return
-    if os.environ.get("ITS_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{what} is required here and missing")
-    pytest.skip(f"{what} is missing")
+    return need
 
 
 @pytest.fixture
@@ -90,12 +82,7 @@ def servers() -> Iterator[Settings]:
     # Its path is short enough for PostgreSQL's socket.
     home = Path(tempfile.mkdtemp(prefix="its-services-"))
     settings = load_settings(home=home, profile="services", ports=ports)
-    _require(
-        bool(glob("/usr/lib/postgresql/*/bin/pg_ctl") or shutil.which("pg_ctl"))
-        and shutil.which("redis-server") is not None
-        and (settings.environments / "services" / "bin" / "weed").is_file(),
-        "a server of the services profile (apt-get install postgresql redis-server; make services)",
-    )
+    need_stores(settings)
     try:
         start_stack(settings, [])
         yield settings

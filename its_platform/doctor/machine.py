@@ -14,8 +14,8 @@ from pathlib import Path
 from its_platform import processes
 from its_platform.dagster_runs import CLOCK_TOLERANCE_S, ticks_ahead_s
 from its_platform.doctor.finding import Finding
+from its_platform.parts import parts_of
 from its_platform.settings import Settings
-from its_platform.stack import parts_of
 from its_platform.stores.postgres import is_running
 
 LEAST_FREE_GB = 5.0

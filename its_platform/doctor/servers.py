@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from its_platform import processes
 from its_platform.doctor.finding import Finding
+from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
-from its_platform.stack import SUPERVISOR, PartStatus, dagster_query, is_up, part_named, part_status, parts_of
+from its_platform.stack import PartStatus, dagster_query, is_up, part_status
 from its_platform.stores.postgres import data_folder, is_running, server_process
 
 _NOT_UP = "not started; `its up` starts it"

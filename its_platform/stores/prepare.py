@@ -101,6 +101,9 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_HOME": str(dagster_home(settings)),
         DAGSTER_ADDRESS: database_url(settings, "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "1",
+        # As workspace.yaml asks for them.
+        "ITS_DAGSTER_CODE_HOST": settings.host,
+        "ITS_DAGSTER_CODE_PORT": str(settings.ports.dagster_code),
     }
 
 
@@ -122,7 +125,7 @@ def write_dagster_home(settings: Settings) -> None:
             # the chain of short runs short; Dagster's own choice is five.
             "config": {"max_concurrent_runs": 2, "dequeue_interval_seconds": 1},
         },
-        "run_launcher": {"module": "dagster.core.launcher", "class": "DefaultRunLauncher"},
+        "run_launcher": {"module": "its_platform.run_launcher", "class": "ForkingRunLauncher"},
         # A run whose process never came up or was cut off is failed and started again; one with a step that failed is
         # not, since only the step's own code knows whether trying again can help.
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 15},

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from its_platform.serving.processes import free_ports
+from its_platform.settings import Ports
+from its_platform.stores.object_server import INNER_PORTS
+from ports import free_port_range
 
 ROOT = Path(__file__).resolve().parents[2]
 ITS = Path(sys.executable).parent / "its"
@@ -35,8 +38,9 @@ class Checkout:
 
 
 def checkout_at(folder: Path) -> Checkout:
-    names = ("DAGSTER", "MLFLOW", "EVIDENTLY", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS")
-    ports = {f"ITS_PORTS__{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
+    names = [name for name in Ports.model_fields if name != "objects_inner"]
+    numbers = dict(zip(names, free_ports(len(names)), strict=True)) | {"objects_inner": free_port_range(INNER_PORTS)}
+    ports = {f"ITS_PORTS__{name.upper()}": str(port) for name, port in numbers.items()}
     return Checkout(folder, {**os.environ, **ports, "ITS_HOME": str(folder)})
 
 

@@ -312,10 +312,24 @@ def kill_part(settings: Settings, name: str) -> int:
 
 def is_back(settings: Settings, name: str, killed: int) -> bool:
     """Whether a part runs under another number and answers."""
-    from its_platform.stack import part_named, part_status
+    from its_platform.parts import part_named
+    from its_platform.stack import part_status
 
     status = part_status(settings, part_named(name))
     return status.is_healthy and status.pid != killed
+
+
+def looked_since(settings: Settings, moment: float) -> bool:
+    """Whether every sensor that has ever looked has done so again, and well, after a moment (seconds since 1970)."""
+    query = """
+        SELECT bool_and(well) FROM (
+          SELECT max(timestamp) FILTER (WHERE status IN ('SUCCESS', 'SKIPPED')) > to_timestamp(:moment) AS well
+          FROM job_ticks WHERE type = 'SENSOR' GROUP BY selector_id
+        ) AS sensors
+    """
+    engine = sa.create_engine(database_url(settings, "dagster"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return bool(connection.execute(sa.text(query), {"moment": moment}).scalar())
 
 
 def mount_objects(settings: Settings) -> bool:

@@ -28,6 +28,7 @@ from faults.stand import (
     is_back,
     kill,
     kill_part,
+    looked_since,
     until,
 )
 from its_platform import dagster_runs, doctor
@@ -196,6 +197,16 @@ def test_a_daemon_killed_while_a_run_is_queued_leaves_the_run_to_the_next_daemon
         until(lambda: is_back(stand.settings, "dagster-daemon", killed), "the daemon is back")
         wait_taken_in(stand, to)
         count_frames(stand, record, since, to)
+
+
+def test_a_code_server_that_is_killed_delays_the_sensors(stand: Stand):
+    with stand.fault("kill -9", "Dagster's code server") as record:
+        killed = kill_part(stand.settings, "dagster-code")
+        stand.named(record, "code server: has died", servers.check_servers)
+        until(lambda: is_back(stand.settings, "dagster-code", killed), "the code server is back")
+        back = time.time()
+        until(lambda: looked_since(stand.settings, back), "every sensor has looked again")
+        stand.well(servers.check_servers, servers.check_dagster_daemon)
 
 
 def test_without_a_drift_report_nothing_is_decided_and_the_report_is_made_later(stand: Stand):

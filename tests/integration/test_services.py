@@ -21,8 +21,9 @@ from sqlalchemy.engine import make_url
 
 from its_platform.certificates import server_names
 from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.parts import part_named
 from its_platform.settings import Settings, load_settings
-from its_platform.stack import part_named, renew_certificates, restart_part, stack_status, start_stack
+from its_platform.stack import renew_certificates, restart_part, stack_status, start_stack
 from its_platform.stores import open_stores, postgres
 from its_platform.stores.cache_server import redis_url
 from its_platform.stores.database import database_url

@@ -13,18 +13,10 @@ import pytest
 
 from its_platform import processes
 from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.parts import PARTS, part_named
 from its_platform.processes import process_environment
 from its_platform.settings import Settings
-from its_platform.stack import (
-    PARTS,
-    is_up,
-    part_named,
-    part_status,
-    restart_part,
-    stack_status,
-    start_stack,
-    stop_stack,
-)
+from its_platform.stack import is_up, part_status, restart_part, stack_status, start_stack, stop_stack
 from its_platform.stores.postgres import is_running, server_process
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -77,7 +69,7 @@ def test_a_part_that_dies_at_its_start_takes_the_others_down_again(
     words = [sys.executable, "-c", "raise SystemExit('Error: no such option')"]
     broken = replace(part_named("evidently"), command=lambda settings: (words, process_environment(settings)))
     parts = tuple(broken if part.name == "evidently" else part for part in PARTS)
-    monkeypatch.setattr("its_platform.stack.PARTS", parts)
+    monkeypatch.setattr("its_platform.parts.PARTS", parts)
     with pytest.raises(ServerUnavailable, match="Evidently ended while it started: Error: no such option"):
         start_stack(stack, ["mlflow", "evidently"])
     assert not is_up(stack)

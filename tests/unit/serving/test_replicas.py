@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from its_platform.doctor.machine import check_ports
 from its_platform.errors import BadInput, NotFound
+from its_platform.parts import PARTS, part_named, parts_of
 from its_platform.serving.client import DetectorClient
 from its_platform.serving.processes import home_prefix, shared_memory_prefix
 from its_platform.serving.replicas import addresses, live_endpoints, replica_settings
 from its_platform.settings import Settings, load_settings
-from its_platform.stack import PARTS, part_named, parts_of
 
 
 @pytest.fixture

@@ -1,0 +1,270 @@
+"""The servers of one machine: what each is, how it is started, what it listens on, and how one asks whether it is well.
+
+In the services profile an S3 server and Redis; Triton, MLflow's page, Evidently's page, Dagster's code server, page and
+daemon, and the supervisor that looks after them. PostgreSQL is `stores/postgres.py`'s, since any command starts it.
+Everything listens on `settings.host`. What each server does is the business of the stages.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC
+from pathlib import Path
+
+from its_platform import processes
+from its_platform.errors import ItsError, NotFound, ServerUnavailable
+from its_platform.processes import process_environment
+from its_platform.settings import REPOSITORY, Settings
+from its_platform.stores import cache_server
+from its_platform.stores.cache_server import is_redis_well, redis_command
+from its_platform.stores.object_server import INNER_PORTS, is_object_server_well, object_server_command
+from its_platform.stores.prepare import dagster_environment
+
+SUPERVISOR = "supervisor"
+PORTS_IN_ROW = {"objects_inner": INNER_PORTS}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A server and how to start it. ports: those it listens on, by their name in `Ports`.
+
+    command: the words and the whole environment. is_healthy asks it something and looks at the answer.
+    """
+
+    name: str
+    title: str
+    ports: tuple[str, ...]
+    command: Callable[[Settings], tuple[list[str], dict[str, str]]]
+    is_healthy: Callable[[Settings], bool]
+    # Only a hang takes so long, or a machine with far more to do than it can; one that ends is told at once.
+    start_timeout_s: float = 300.0
+    stop_timeout_s: float = 15.0
+    is_page: bool = False
+    replica: int = 0
+    # What is kept in it is made before the others start, which need it.
+    is_store: bool = False
+    is_wanted: Callable[[Settings], bool] = lambda settings: True
+    # Has it show a new certificate without a restart.
+    renew: Callable[[Settings], None] | None = None
+    # What has to answer before this one is started.
+    after: str = ""
+
+    def address(self, settings: Settings) -> str:
+        """Where it listens; empty for one that does not."""
+        if not self.ports:
+            return ""
+        scheme = "http://" if self.is_page else ""
+        return f"{scheme}{settings.host}:{self.port_numbers(settings)[self.ports[0]]}"
+
+    def own(self, settings: Settings) -> Settings:
+        """The settings as this part reads them: a replica's have ports of its own."""
+        if not self.replica:
+            return settings
+        from its_platform.serving.replicas import replica_settings
+
+        return replica_settings(settings)[self.replica]
+
+    def port_numbers(self, settings: Settings) -> dict[str, int]:
+        ports = self.own(settings).ports
+        return {
+            f"{name} + {n}" if n else name: getattr(ports, name) + n
+            for name in self.ports
+            for n in range(PORTS_IN_ROW.get(name, 1))
+        }
+
+
+def parts_of(settings: Settings) -> tuple[Part, ...]:
+    """Those of `PARTS` that these settings ask for, and one for each further Triton behind the first."""
+    found: list[Part] = []
+    for part in PARTS:
+        if not part.is_wanted(settings):
+            continue
+        found.append(part)
+        if part.name == "triton":
+            further = range(1, settings.serving.replicas)
+            found += [replace(part, name=f"triton-{n + 1}", title=f"Triton {n + 1}", replica=n) for n in further]
+    return tuple(found)
+
+
+def part_named(name: str, settings: Settings | None = None) -> Part:
+    """The part of this name; those of further Tritons are known where settings are given. Raises `NotFound`."""
+    known = PARTS if settings is None else parts_of(settings)
+    for part in known:
+        if part.name == name:
+            return part
+    raise NotFound(f"The stack has no part {name}.", f"It has {', '.join(part.name for part in known)}.")
+
+
+def direct() -> urllib.request.OpenerDirector:
+    # Our own servers are never asked through a proxy.
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _answers(path: str, port: str) -> Callable[[Settings], bool]:
+    def ask(settings: Settings) -> bool:
+        address = f"http://{settings.host}:{getattr(settings.ports, port)}{path}"
+        try:
+            with direct().open(address, timeout=5) as answer:
+                return 200 <= answer.status < 300
+        except urllib.error.HTTPError:
+            return False
+
+    return ask
+
+
+def _beats(settings: Settings) -> bool:
+    """Whether the daemon has given a sign of life since it was started."""
+    import sqlalchemy as sa
+
+    from its_platform.stores.database import database_url
+
+    record = processes.read_record(settings, "dagster-daemon")
+    engine = sa.create_engine(database_url(settings, "dagster"), poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            last = connection.execute(sa.text("SELECT max(timestamp) FROM daemon_heartbeats")).scalar()
+    except sa.exc.SQLAlchemyError:
+        return False
+    process = processes.find(record)
+    if last is None or process is None:
+        return False
+    since_s = time.time() - (last if last.tzinfo else last.replace(tzinfo=UTC)).timestamp()
+    # It beats every half minute and counts as dead, by Dagster's own measure, after five. A beat of the future is one
+    # from before the clock was set back.
+    return since_s < min(processes.age_s(process), 300)
+
+
+def _supervises(settings: Settings) -> bool:
+    record = processes.read_record(settings, SUPERVISOR)
+    try:
+        beat = json.loads((settings.home / "run" / "supervisor-beat.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(record and beat["pid"] == record.pid)
+
+
+def _program(name: str) -> str:
+    path = Path(sys.executable).with_name(name)
+    if not path.is_file():
+        raise ServerUnavailable(f"The program {name} is not installed beside {sys.executable}.", "Run `make install`.")
+    return str(path)
+
+
+def _triton(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    from its_platform.serving.repository import broken_versions
+    from its_platform.serving.server import triton_command
+
+    if broken_versions(settings):
+        from its_platform.release import mend
+        from its_platform.stores import open_stores
+
+        # Triton would load nothing of that model. Where it cannot be mended now, the supervisor tries again.
+        with suppress(ItsError):
+            mend(open_stores(settings))
+    argv, environment = triton_command(settings)
+    return argv, {**environment, processes.MARK: str(settings.home.absolute())}
+
+
+def _mlflow(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    from its_platform.stores.registry import Registry
+
+    registry = Registry(settings)
+    argv = [
+        _program("mlflow"), "server", "--host", settings.host, "--port", str(settings.ports.mlflow), "--workers", "1",
+        "--default-artifact-root", registry.artefacts.as_uri(), "--no-serve-artifacts",
+    ]  # fmt: skip
+    # In the environment, since a command line is there for everyone to read.
+    extra = {
+        "MLFLOW_BACKEND_STORE_URI": registry.tracking_uri,
+        "MLFLOW_REGISTRY_STORE_URI": registry.tracking_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    return argv, process_environment(settings, extra)
+
+
+def _evidently(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    workspace = settings.home.absolute() / "evidently"
+    workspace.mkdir(parents=True, exist_ok=True)
+    argv = [
+        _program("evidently"), "ui", "--host", settings.host, "--port", str(settings.ports.evidently),
+        "--workspace", str(workspace),
+    ]  # fmt: skip
+    return argv, process_environment(settings)
+
+
+def _code(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    argv = [
+        _program("dagster"), "code-server", "start", "-h", settings.host, "-p", str(settings.ports.dagster_code),
+        "-m", "its_platform.definitions", "--location-name", "its_platform",
+    ]  # fmt: skip
+    return argv, process_environment(settings, dagster_environment(settings))
+
+
+def _serves_code(settings: Settings) -> bool:
+    """Whether the code is loaded: the server's own health is that of its child, which loads it."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"{settings.host}:{settings.ports.dagster_code}") as channel:
+        try:
+            asked = health_pb2.HealthCheckRequest(service="DagsterApi")
+            answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _dagster(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    argv = [
+        _program("dagster-webserver"), "-h", settings.host, "-p", str(settings.ports.dagster),
+        "-w", str(REPOSITORY / "workspace.yaml"),
+    ]  # fmt: skip
+    return argv, process_environment(settings, dagster_environment(settings))
+
+
+def _daemon(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    argv = [_program("dagster-daemon"), "run", "-w", str(REPOSITORY / "workspace.yaml")]
+    return argv, process_environment(settings, dagster_environment(settings))
+
+
+def _supervisor(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "its_platform.supervisor"], process_environment(settings)
+
+
+def _is_triton_ready(settings: Settings) -> bool:
+    from its_platform.serving.health import probe
+
+    results = probe(settings)
+    return bool(results) and results[0].is_healthy
+
+
+PARTS: tuple[Part, ...] = (
+    Part(
+        "objects", "S3 server", ("objects", "objects_inner"), object_server_command, is_object_server_well,
+        stop_timeout_s=30, is_store=True, is_wanted=lambda settings: settings.runs_objects,
+    ),
+    Part(
+        "redis", "Redis", ("redis",), redis_command, is_redis_well,
+        is_store=True, is_wanted=lambda settings: settings.runs_redis, renew=cache_server.renew_certificate,
+    ),
+    Part(
+        "triton", "Triton", ("triton_grpc", "triton_http", "triton_metrics"), _triton, _is_triton_ready,
+        stop_timeout_s=25,
+    ),
+    Part("mlflow", "MLflow", ("mlflow",), _mlflow, _answers("/health", "mlflow"), is_page=True),
+    Part("evidently", "Evidently", ("evidently",), _evidently, _answers("/api/projects", "evidently"), is_page=True),
+    Part("dagster-code", "Dagster's code server", ("dagster_code",), _code, _serves_code),
+    Part(
+        "dagster", "Dagster", ("dagster",), _dagster, _answers("/server_info", "dagster"),
+        is_page=True, after="dagster-code",
+    ),
+    Part("dagster-daemon", "Dagster's daemon", (), _daemon, _beats, stop_timeout_s=20, after="dagster-code"),
+    Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises),
+)  # fmt: skip
