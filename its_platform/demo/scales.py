@@ -72,6 +72,8 @@ FULL = Scale(
         # One step, and every live picture asked of both: the nights of this world are short.
         "canary": {"steps": [50.0], "pairs_percent": 100.0, "minimum_blocks": 6},
         "sensors": {"interval_s": 2},
+        # Whoever starts at five to twelve would build the marts beside a training.
+        "marts": {"every_hours": 24},
     },
     floors=Floors(day=0.80, night_gain=0.15, day_loss=0.03),
 )
@@ -108,6 +110,7 @@ TINY = Scale(
         # What an epoch of this size makes is worth nothing, and may be worse than what was before it.
         "canary": {"steps": [50.0], "pairs_percent": 100.0, "minimum_blocks": 2, "margin": 0.99, "disagreement": 0.99},
         "sensors": {"interval_s": 1},
+        "marts": {"every_hours": 24},
     },
     floors=None,
 )
