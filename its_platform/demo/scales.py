@@ -72,7 +72,7 @@ FULL = Scale(
         # One step, and every live picture asked of both: the nights of this world are short.
         "canary": {"steps": [50.0], "pairs_percent": 100.0, "minimum_blocks": 6},
         "sensors": {"interval_s": 2},
-        # Whoever starts at five to twelve would build the marts beside a training.
+        # Once an hour would be in the midst of it.
         "marts": {"every_hours": 24},
     },
     floors=Floors(day=0.80, night_gain=0.15, day_loss=0.03),
