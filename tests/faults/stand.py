@@ -74,6 +74,8 @@ def settings_at(home: Path) -> Settings:
     groups: dict[str, Any] = {name: dict(group) for name, group in SCALE.settings.items()}
     # The requester's rows would otherwise start a collection every few seconds on cores that have other work.
     groups["sensors"] = {"interval_s": 5}
+    # A version goes live at once; what a canary survives is in tests/integration/test_release_faults.py.
+    groups["canary"] = {"steps": []}
     home.mkdir(parents=True)
     (home / "settings.yaml").write_text(yaml.safe_dump({"home": str(home), "ports": ports, **groups}), "utf-8")
     return load_settings(home=home, ports=ports, **groups)
