@@ -195,9 +195,8 @@ class S3Store:
             from minio import Minio
             from minio.credentials import AWSConfigProvider, ChainedProvider, EnvAWSProvider
 
-            trust = {"ca_certs": str(self.root)} if self.root is not None else {}
             pool = urllib3.PoolManager(
-                **trust,
+                ca_certs=str(self.root) if self.root is not None else None,
                 timeout=urllib3.Timeout(connect=5, read=60),
                 maxsize=16,
                 retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),

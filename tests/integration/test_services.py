@@ -16,7 +16,7 @@ import pytest
 import redis
 import urllib3
 from minio import Minio
-from minio.error import S3Error
+from minio.error import MinioException, S3Error
 from sqlalchemy.engine import make_url
 
 from its_platform.certificates import server_names
@@ -87,7 +87,7 @@ def test_redis_answers_neither_without_tls_nor_without_the_password(servers: Set
 
 def test_s3_answers_neither_without_tls_nor_without_the_signature(servers: Settings) -> None:
     endpoint, (key, secret) = f"{servers.host}:{servers.ports.objects}", objects_key(servers)
-    with pytest.raises(S3Error):
+    with pytest.raises(MinioException, match="an HTTP request to an HTTPS server"):
         Minio(endpoint, key, secret, secure=False).bucket_exists("its")
     pool = urllib3.PoolManager(ca_certs=str(servers.certificates / "ca.pem"))
     assert Minio(endpoint, key, secret, http_client=pool).bucket_exists("its")
