@@ -39,7 +39,8 @@ LIBRARIES = (
     "mlflow",
     "evidently",
 )
-WORKER_TAG = "its/worker"
+# A tag with this beginning is not shown on the page.
+WORKER_TAG = ".dagster/its-worker"
 
 
 class ForkingRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):

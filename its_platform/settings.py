@@ -459,6 +459,9 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force. Raises `BadInput` naming each setting that cannot be used."""
     home = Path(os.environ.get("ITS_HOME", REPOSITORY / ".its"))
+    if os.environ.get("ITS_HOME") == "":
+        # Which would be the folder that somebody happens to stand in.
+        raise BadInput("ITS_HOME is empty.", "Unset it, or point it at a folder.")
     if home.is_file():
         raise BadInput(f"The home {home} is a file, not a folder.", "Point ITS_HOME at a folder.")
     _check_written(home / "settings.yaml")

@@ -129,3 +129,12 @@ def test_marts_of_which_one_failed_are_printed_and_end_with_one(
     code, out, _ = run(capsys, "monitor", "marts", "--json")
     assert code == 1
     assert json.loads(out)["failed"] == ["unique_row: Got 2 results [of 3]"]
+
+
+def test_an_empty_home_is_not_the_folder_that_one_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    from its_platform.errors import BadInput
+    from its_platform.settings import load_settings
+
+    monkeypatch.setenv("ITS_HOME", "")
+    with pytest.raises(BadInput, match="ITS_HOME is empty"):
+        load_settings()
