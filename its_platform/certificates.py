@@ -114,7 +114,7 @@ def make_client(folder: Path, name: str, out: Path, days: int) -> list[Path]:
     if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
         raise BadInput(f"{name!r} is no name for a client.", "Letters, digits, dots and dashes.")
     if not files.key("ca").is_file():
-        raise BadInput(f"{folder} has no authority that could sign.", "Run `its security certificates`.")
+        raise BadInput(f"{folder} has no authority that could sign.", "Run `its certs make`.")
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = out / "ca.pem"
     if target.resolve() != files.root.resolve():

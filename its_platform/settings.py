@@ -444,7 +444,7 @@ class Settings(BaseSettings):
 
     @property
     def certificates(self) -> Path:
-        """Where the authority, certificates and secret for Triton are."""
+        """Where the authority, the certificates of servers and clients, and the secret of Triton are."""
         return self.security.certificates or self.home / "certificates"
 
     @property
