@@ -159,7 +159,7 @@ def wait_for_other(shown: Callable[[], bytes], before: bytes) -> bytes:
         try:
             if (now := shown()) != before:
                 return now
-        except ConnectionError:
+        except OSError:
             # It may drop who comes while it reads the new one.
             pass
         time.sleep(0.1)
