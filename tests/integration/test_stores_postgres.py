@@ -17,11 +17,11 @@ from its_platform.settings import Settings, load_settings
 from its_platform.stores import open_stores
 from its_platform.stores.database import Database, dispose_engines
 from its_platform.stores.postgres import (
-    SOCKET,
     data_folder,
     is_running,
     server_process,
     socket_folder,
+    socket_name,
     start_postgres,
     stop_postgres,
 )
@@ -114,7 +114,7 @@ def test_stopping_leaves_no_process_and_a_second_stop_does_nothing(home: Setting
 
 def test_a_deep_home_gets_a_short_socket_that_goes_with_the_server(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path / ("deep" * 20) / ("er" * 20))
-    assert len(os.fsencode(socket_folder(settings) / SOCKET)) <= 100
+    assert len(os.fsencode(socket_folder(settings) / socket_name(settings))) <= 100
     try:
         write_one(settings)
         assert count(settings) == 1
