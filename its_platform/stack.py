@@ -27,8 +27,9 @@ from its_platform.telemetry import Progress, no_progress
 
 POSTGRES = "postgres"
 _LOCK_WAIT_S = 120
-# Those that start work go first, then those that it was done on.
+# What would tell of it goes first, then those that start work, then those that it was done on.
 _STOP_TOGETHER = (
+    ("prometheus", "alertmanager", "metrics"),
     ("dagster-daemon", "dagster", "dagster-code"),
     ("evidently", "mlflow", "triton"),
     ("redis", "objects"),
@@ -37,7 +38,11 @@ _STOP_TOGETHER = (
 
 @dataclass(frozen=True)
 class PartStatus:
-    """How a part is right now. state: `healthy`, `no answer`, `died` or `stopped`."""
+    """How a part is right now. state: `healthy`, `no answer`, `died` or `stopped`.
+
+    memory_mb: resident, of all its processes. restarts: since `its up`; None where nobody counts them. version: of the
+    program, where it was asked for.
+    """
 
     name: str
     title: str
@@ -48,6 +53,8 @@ class PartStatus:
     uptime_s: float | None
     log: str
     note: str = ""
+    restarts: int | None = None
+    version: str | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -150,8 +157,16 @@ def is_up(settings: Settings) -> bool:
 
 
 def stack_status(settings: Settings) -> list[PartStatus]:
-    """How PostgreSQL and each part are, each asked right now."""
-    return [_postgres_status(settings), *(part_status(settings, part) for part in parts_of(settings))]
+    """How PostgreSQL and each part are, each asked right now: side by side, but for the Tritons, whose client shares a
+    loop."""
+    parts = parts_of(settings)
+    tritons = [part for part in parts if part.name == "triton" or part.replica]
+    with ThreadPoolExecutor(len(parts) + 1) as pool:
+        first = pool.submit(_postgres_status, settings)
+        others = {part: pool.submit(part_status, settings, part) for part in parts if part not in tritons}
+        asked = pool.submit(lambda: {part: part_status(settings, part) for part in tritons})
+        found = {part: future.result() for part, future in others.items()} | asked.result()
+        return [first.result(), *(found[part] for part in parts)]
 
 
 def part_status(settings: Settings, part: Part) -> PartStatus:
@@ -162,8 +177,9 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
     if process is None:
         note = processes.tail(Path(log)) if record else ""
         return PartStatus(
-            part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note
-        )
+            part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note,
+            record.restarts if record else None,
+        )  # fmt: skip
     is_healthy = _asks_well(settings, part)
     return PartStatus(
         part.name,
@@ -175,6 +191,7 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
         round(processes.age_s(process), 1),
         log,
         "" if is_healthy else processes.tail(Path(log)),
+        record.restarts if record else None,
     )
 
 
@@ -182,10 +199,11 @@ def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None
     """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers. Raises `ServerUnavailable`."""
     part = part_named(name, settings)
     with _held(settings):
+        record = processes.read_record(settings, part.name)
         processes.stop(settings, part.name, part.stop_timeout_s)
         _stop_triton_remains(settings, part)
         _check_ports(settings, part)
-        _spawn(settings, part)
+        _spawn(settings, part, record.restarts + 1 if record else 0)
     if is_patient:
         _wait_healthy(settings, part)
 
@@ -205,7 +223,9 @@ def renew_certificates(settings: Settings, names: Sequence[str], days: int) -> d
     for part in parts_of(settings):
         if processes.find(processes.read_record(settings, part.name)) is None:
             continue
-        if part.renew is not None:
+        if part.reads_certificates:
+            told[part.name] = "shows it now"
+        elif part.renew is not None:
             part.renew(settings)
             told[part.name] = "shows it now"
         elif part.name == "objects":
@@ -215,7 +235,7 @@ def renew_certificates(settings: Settings, names: Sequence[str], days: int) -> d
     return told
 
 
-def _spawn(settings: Settings, part: Part) -> None:
+def _spawn(settings: Settings, part: Part, restarts: int = 0) -> None:
     # What its last life left, where that was ended by force.
     processes.stop(settings, part.name, part.stop_timeout_s)
     if part.name == "dagster-daemon":
@@ -223,7 +243,7 @@ def _spawn(settings: Settings, part: Part) -> None:
         if dagster_runs.has_runs_under_way(settings) or dagster_runs.ticks_ahead_s(settings) > 0:
             dagster_runs.settle(settings)
     argv, environment = part.command(part.own(settings))
-    processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY)
+    processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY, restarts)
 
 
 def _wait_healthy(settings: Settings, part: Part) -> None:
