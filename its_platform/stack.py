@@ -19,6 +19,7 @@ from pathlib import Path
 from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld, ServerUnavailable
 from its_platform.parts import SUPERVISOR, Part, direct, part_named, parts_of
+from its_platform.running_versions import running_version
 from its_platform.settings import REPOSITORY, Settings
 from its_platform.stores import postgres
 from its_platform.stores.postgres import data_folder, is_running, server_process, socket_folder, stop_postgres
@@ -156,21 +157,25 @@ def is_up(settings: Settings) -> bool:
     return any(processes.find(processes.read_record(settings, part.name)) is not None for part in parts_of(settings))
 
 
-def stack_status(settings: Settings) -> list[PartStatus]:
-    """How PostgreSQL and each part are, each asked right now: side by side, but for the Tritons, whose client shares a
-    loop."""
+def stack_status(settings: Settings, with_versions: bool = False) -> list[PartStatus]:
+    """How PostgreSQL and each part are, each asked right now.
+
+    Side by side, but for the Tritons: their client has a loop, of which one runs at a time.
+    """
     parts = parts_of(settings)
     tritons = [part for part in parts if part.name == "triton" or part.replica]
     with ThreadPoolExecutor(len(parts) + 1) as pool:
         first = pool.submit(_postgres_status, settings)
-        others = {part: pool.submit(part_status, settings, part) for part in parts if part not in tritons}
-        asked = pool.submit(lambda: {part: part_status(settings, part) for part in tritons})
-        found = {part: future.result() for part, future in others.items()} | asked.result()
-        return [first.result(), *(found[part] for part in parts)]
+        others = {
+            part.name: pool.submit(part_status, settings, part, with_versions) for part in parts if part not in tritons
+        }
+        asked = pool.submit(lambda: {part.name: part_status(settings, part, with_versions) for part in tritons})
+        found = {name: future.result() for name, future in others.items()} | asked.result()
+        return [first.result(), *(found[part.name] for part in parts)]
 
 
-def part_status(settings: Settings, part: Part) -> PartStatus:
-    """How one part is."""
+def part_status(settings: Settings, part: Part, with_version: bool = False) -> PartStatus:
+    """How one part is; `with_version` asks one that answers for the version of its program too."""
     record = processes.read_record(settings, part.name)
     process = processes.find(record)
     log = str(settings.logs / f"{part.name}.log")
@@ -192,6 +197,7 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
         log,
         "" if is_healthy else processes.tail(Path(log)),
         record.restarts if record else None,
+        running_version(part.own(settings), part.name) if is_healthy and with_version else None,
     )
 
 
@@ -300,6 +306,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
         round(processes.memory_mb([process, *process.children()]), 1) if process else None,
         round(processes.age_s(process), 1) if process else None,
         str(data_folder(settings) / "server.log"),
+        version=postgres.server_version(settings) if is_answering else None,
     )
 
 

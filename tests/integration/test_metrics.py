@@ -80,9 +80,18 @@ def series(settings: Settings, expression: str) -> dict[str, float]:
 
 
 def test_each_answers_at_its_address(watched: Settings) -> None:
-    found = {one.name: one for one in stack_status(watched)}
+    found = {one.name: one for one in stack_status(watched, with_versions=True)}
     assert [found[name].state for name in WATCHING] == ["healthy"] * 3
     assert found["prometheus"].address == f"https://127.0.0.1:{watched.ports.prometheus}"
+    for name in ("postgres", "objects", "redis", *WATCHING):
+        assert found[name].version
+        assert found[name].version[0].isdigit()
+        assert found[name].memory_mb > 1
+    assert {found[name].restarts for name in WATCHING} == {0}
+    assert (
+        found["prometheus"].version
+        in subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True).stdout + " "
+    )
     listening = {
         connection.laddr.ip
         for name in WATCHING

@@ -30,16 +30,21 @@ import triton_python_backend_utils as pb_utils
 sys.path.insert(0, str(Path(__file__).parent))
 
 from answer_cache import open_cache
+from counting import Figures
 from decoding import BrokenJpeg, decoded
 from letterbox import letterbox, to_picture
 from prediction_log import NO_CAMERA, Embedder, Measured, Pair, Prediction, PredictionLog
 from routing import CANARY_STAGE, DEFAULT_STAGE, NoRoute, Route, Routes
+from said import warn
 from spool import Spool
 
 MOST_DETECTIONS = 300
 MOST_IMAGES = 64
 LIVE = "live"
 NOT_LOGGED = frozenset({"probe"})
+# What a figure is told apart by; a caller may name any purpose.
+PURPOSES = frozenset({LIVE, "probe", "reference", "gate", "detect"})
+CODES = ("INVALID_ARG", "NOT_FOUND", "UNAVAILABLE")
 # Gates, references and pictures drawn by hand ask what the detector says now.
 CACHED = frozenset({LIVE})
 
@@ -74,11 +79,13 @@ class TritonPythonModel:
             int(parameters["spool_rows"]),
             Spool(state / "pairs", float(parameters["spool_flush_s"]), "pairs"),
         )
+        self.figures = Figures(pb_utils, int(parameters["cameras"]))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
+        self.figures.close()
         self.log.close()
         if self.cache is not None:
             self.cache.close()
@@ -86,6 +93,7 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         """The response, or None where it has been sent already so that nobody waits for what is done afterwards."""
         started = time.perf_counter()
+        asked = None
         try:
             asked = _Asked(request)
             compared = self.routes.to_compare(asked.block)
@@ -93,6 +101,7 @@ class TritonPythonModel:
             asked.may_be_cached &= compared is None
             answered = self._detect(asked)
         except Refused as error:
+            self._tell_of_refusal(error, asked)
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), error.code))
         route, rows = answered.route, answered.rows
         thresholds = route.thresholds if asked.confidence is None else [asked.confidence] * len(route.classes)
@@ -107,7 +116,9 @@ class TritonPythonModel:
         response = pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
         )
-        self._keep(asked, answered, (time.perf_counter() - started) * 1000)
+        seconds = time.perf_counter() - started
+        self._keep(asked, answered, seconds * 1000)
+        self._count(asked, answered, seconds)
         if compared is None:
             return response
         # The pictures lie in memory that goes back with the response.
@@ -189,6 +200,20 @@ class TritonPythonModel:
                 found[:, :4] = to_picture(found[:, :4], fit, height, width)
                 rows.append(found)
         return rows
+
+    def _count(self, asked: _Asked, answered: _Answered, seconds: float) -> None:
+        route = answered.route
+        what = (route.stage, str(route.version), asked.purpose if asked.purpose in PURPOSES else "other")
+        self.figures.answered(what, len(answered.rows), sum(answered.are_cached), seconds)
+        if asked.purpose == LIVE:
+            self.figures.seen(asked.camera_id, len(answered.rows))
+
+    def _tell_of_refusal(self, error: Refused, asked: _Asked | None) -> None:
+        self.figures.refused(
+            next((name for name in CODES if getattr(pb_utils.TritonError, name) == error.code), "OTHER")
+        )
+        whose = {} if asked is None else {"request": asked.request, "camera": asked.camera_id}
+        warn("refused", reason=str(error), **whose)
 
     def _keep(self, asked: _Asked, answered: _Answered, latency_ms: float) -> None:
         if asked.purpose in NOT_LOGGED:
