@@ -65,8 +65,11 @@ def tell(stores: Stores, event: Event) -> threading.Thread | None:
     return thread
 
 
-def deliver(stores: Stores, event: Event) -> list[str]:
-    """The same, and wait for it; what went wrong, a line for each that was not told. Never raises."""
+def deliver(stores: Stores, event: Event, is_tried_again: bool = False) -> list[str]:
+    """The same, and wait for it; what went wrong, a line for each that was not told. Never raises.
+
+    is_tried_again: a failure is then only logged, or each try would leave a row.
+    """
     settings = stores.settings.notifications
     if event.kind not in settings.events:
         return []
@@ -82,7 +85,8 @@ def deliver(stores: Stores, event: Event) -> list[str]:
         if problem:
             problems.append(f"{way}: {problem}")
             LOG.warning("was not told", way=way, kind=event.kind, reason=problem)
-        _record(stores, event, way, problem)
+        if not (problem and is_tried_again):
+            _record(stores, event, way, problem)
     return problems
 
 

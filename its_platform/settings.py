@@ -294,6 +294,11 @@ class ServingSettings(_Group):
     shared_memory: bool = Field(
         True, description="Whether pictures are handed to a Triton of this machine in shared memory."
     )
+    traces_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s@]+$",
+        description="OTLP over HTTP (`http://host:4318/v1/traces`), where Triton tells of requests that clients trace.",
+    )
     probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
 
 

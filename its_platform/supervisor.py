@@ -21,7 +21,8 @@ from its_platform.settings import Settings, load_settings
 from its_platform.stores.postgres import start_postgres
 from its_platform.telemetry import configure_logs, get_log, silence_tools
 
-LOG = get_log(__name__)
+# By name: as a program its module is called __main__.
+LOG = get_log("its_platform.supervisor")
 PAUSES_S = (0.0, 2.0, 5.0, 15.0, 60.0)
 # A part that has stayed up this long has its past forgiven.
 _GOOD_CONDUCT_S = 300.0

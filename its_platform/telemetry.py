@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 LogFormat = Literal["auto", "json", "text"]
-# In the environment of a process that works for a run or a request of another one.
-CORRELATION = "ITS_CORRELATION"
 REDACTED = "***"
 _SECRET_NAME = re.compile(
     r"(^|[_.-])(pass(word|wd|phrase)?|pwd|secret|token|authorization|cookie|credentials?|webhook"
@@ -104,6 +102,9 @@ def get_log(name: str) -> Log:
 def _structured(name: str) -> Any:
     import structlog
 
+    if not logging.getLogger().handlers:
+        # A command in a terminal, which has more to say to its user than this; or a server of Dagster's.
+        configure_logs(Path(sys.argv[0]).stem, level="WARNING")
     return structlog.wrap_logger(
         logging.getLogger(name),
         processors=[
@@ -119,7 +120,8 @@ def _structured(name: str) -> Any:
 def configure_logs(process: str, format: LogFormat = "auto", level: str = "INFO", stream: TextIO | None = None) -> None:
     """Have this process write its log, and that of its libraries: JSON lines, or for people where a terminal reads.
 
-    process: what it is, in every line. stream: standard error unless given. Called once, before the first word.
+    process: what it is, in every line. level: of the platform's own words; of libraries warnings are written. stream:
+    standard error unless given. Called once, before the first word.
     """
     import structlog
 
@@ -149,8 +151,9 @@ def configure_logs(process: str, format: LogFormat = "auto", level: str = "INFO"
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    structlog.contextvars.bind_contextvars(**_given_correlation())
+    # What libraries tell of their own good health fills a log, and says nothing of the platform.
+    root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("its_platform").setLevel(level)
 
 
 def redact(logger: Any, method: str, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,14 +188,6 @@ def correlation() -> dict[str, str]:
     import structlog
 
     return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
-
-
-def _given_correlation() -> dict[str, str]:
-    try:
-        given = json.loads(os.environ.get(CORRELATION, "{}"))
-    except ValueError:
-        return {}
-    return {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 class Progress(Protocol):

@@ -63,10 +63,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "group_interval": f"{max(metrics.gather_s, 10)}s",
             "repeat_interval": f"{metrics.repeat_hours}h",
         },
-        # What is measured is not known while the exporter is away, so nothing else is told of meanwhile.
-        "inhibit_rules": [
-            {"source_matchers": ["alertname=ExporterDown"], "target_matchers": ["alertname=~PartRestarting|StoreAway"]}
-        ],
         "receivers": [{"name": "its", "webhook_configs": [webhook]}],
     }
 

@@ -27,7 +27,7 @@ def tell_of_alerts(settings: Settings, told: Any) -> bool:
     stores = open_stores(settings)
     for event in events:
         LOG.warning("alert", said=event.summary, labels=event.facts["labels"])
-    return not [problem for event in events for problem in deliver(stores, event)]
+    return not [problem for event in events for problem in deliver(stores, event, is_tried_again=True)]
 
 
 def event_of(alert: dict[str, Any]) -> Event:

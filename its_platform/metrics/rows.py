@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from its_platform.errors import ServerUnavailable
-from its_platform.release.gates.result import Verdict
 from its_platform.settings import Settings
 from its_platform.stores.database import database_url
 
 CONNECT_WITHIN_S = 3
 ANSWER_WITHIN_MS = 3000
+VERDICTS = ("passed", "failed", "not_judged", "no_verdict")
 STATUSES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING", "SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -39,25 +39,29 @@ class Rows:
             raise ServerUnavailable("PostgreSQL does not answer.") from error
 
     def cameras(self) -> Iterator[Metric]:
-        """How many cameras there are, and when footage of each was last taken in, of so many as the settings say."""
+        """How many cameras there are; of so many as the settings say, their frames and when the last ones came in."""
         count = GaugeMetricFamily("its_cameras", "Cameras that are known.", labels=["kind", "is_enabled"])
         taken = GaugeMetricFamily(
             "its_camera_taken_timestamp_seconds",
             "When footage of a camera was last taken in.",
             labels=["camera", "kind"],
         )
+        frames = GaugeMetricFamily("its_camera_frames", "Frames of a camera that are kept.", labels=["camera", "kind"])
         kind = "split_part(source, ':', 1)"
         for name, is_enabled, number in self._all(
             self._ours, f"SELECT {kind}, enabled, count(*) FROM cameras GROUP BY 1, 2"
         ):
             count.add_metric([name, str(is_enabled).lower()], number)
         query = f"""
-            SELECT c.camera_id, {kind}, extract(epoch FROM m.at) FROM cameras c JOIN ingest_marks m USING (camera_id)
+            SELECT c.camera_id, {kind}, extract(epoch FROM m.at), m.detail ->> 'frames'
+            FROM cameras c JOIN ingest_marks m USING (camera_id)
             WHERE c.enabled ORDER BY c.camera_id LIMIT :most
         """
-        for camera, name, at in self._all(self._ours, query, most=self._settings.metrics.cameras):
+        for camera, name, at, number in self._all(self._ours, query, most=self._settings.metrics.cameras):
             taken.add_metric([camera, name], float(at))
-        yield from (count, taken)
+            if number is not None:
+                frames.add_metric([camera, name], float(number))
+        yield from (count, taken, frames)
 
     def releases(self) -> Iterator[Metric]:
         """Which version answers at which stage, since when, and how the gates judged."""
@@ -73,7 +77,7 @@ class Rows:
         for stage, number in self._all(self._ours, "SELECT stage, count(*) FROM releases GROUP BY 1"):
             released.add_metric([stage], number)
         judged = self._all(self._ours, "SELECT verdict, count(*) FROM gate_results GROUP BY 1")
-        for verdict, number in _with_zeros(get_args(Verdict), judged):
+        for verdict, number in _with_zeros(VERDICTS, judged):
             gates.add_metric([verdict], number)
         yield from (since, released, gates)
 

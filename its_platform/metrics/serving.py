@@ -46,6 +46,10 @@ class FiguresServer(ThreadingHTTPServer):
         except (ssl.SSLError, ConnectionError, TimeoutError) as error:
             LOG.info("client refused", reason=str(error))
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """One odd question ends its own thread, with a line that says why."""
+        LOG.exception("question failed")
+
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self._files.root))
         context.verify_mode = ssl.CERT_REQUIRED

@@ -11,12 +11,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from e2e.screens import find_chromium, shoot, watching_screens
 from its_platform import processes
 from its_platform.alerting import alertmanager, prometheus
 from its_platform.alerting.access import ask, password_file
@@ -25,7 +28,7 @@ from its_platform.errors import BadInput
 from its_platform.parts import part_named
 from its_platform.settings import Settings
 from its_platform.stack import renew_certificates, restart_part, stack_status, start_stack
-from needs import need_prometheus
+from needs import need, need_prometheus
 from ports import free_port_range
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -184,6 +187,18 @@ def test_a_read_that_fails_is_absent_and_counted(watched: Settings) -> None:
     assert "its_front_lost_rows_total{" not in text
     (line,) = [line for line in text.splitlines() if line.startswith('its_metrics_read_errors_total{read="front"}')]
     assert float(line.split()[-1]) >= 1
+
+
+def test_a_browser_opens_the_pages(watched: Settings, tmp_path: Path) -> None:
+    need(find_chromium() is not None, "Chromium (apt-get install chromium)")
+    assert within(30, lambda: prometheus.query(watched, "its_part_up"))
+    screens = [
+        replace(screen, texts=("prometheus",)) if screen.name == "prometheus-graph" else screen
+        for screen in watching_screens(watched)
+    ]
+    missing = shoot(watched, tmp_path, screens)
+    assert missing == {screen.name: [] for screen in screens}
+    assert len(list(tmp_path.glob("*.png"))) == 4
 
 
 def test_a_killed_part_becomes_an_alert_that_somebody_is_told_of(

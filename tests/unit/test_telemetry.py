@@ -25,6 +25,7 @@ def out() -> Iterator[io.StringIO]:
     yield io.StringIO()
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger("its_platform").setLevel(logging.NOTSET)
 
 
 def lines(out: io.StringIO) -> list[dict[str, Any]]:
@@ -53,6 +54,13 @@ def test_what_a_library_says_is_a_line_of_the_same_kind(out: io.StringIO) -> Non
     assert (line["event"], line["level"], line["logger"]) == ("lost the connection to redis", "error", "somebody.else")
 
 
+def test_good_health_of_libraries_is_not_written(out: io.StringIO) -> None:
+    configure_logs("metrics", stream=out)
+    logging.getLogger("somebody.else").info("sent a heartbeat")
+    LOG.info("frames are stored")
+    assert [line["event"] for line in lines(out)] == ["frames are stored"]
+
+
 def test_a_person_reads_text_and_an_exception_keeps_its_traceback(out: io.StringIO) -> None:
     configure_logs("its", "text", stream=out)
     try:
@@ -71,7 +79,7 @@ def test_everything_said_meanwhile_carries_the_ids(out: io.StringIO) -> None:
     with correlated(run="r-1"):
         with correlated(frame="f-1"):
             LOG.info("taken in")
-            logging.getLogger("somebody.else").info("stored")
+            logging.getLogger("somebody.else").warning("stored")
         LOG.info("done")
         assert correlation() == {"run": "r-1"}
     LOG.info("outside")
@@ -106,7 +114,7 @@ SECRET = "s3cr3t-w0rd"
 def test_a_secret_is_in_no_line(facts: dict[str, Any], out: io.StringIO) -> None:
     configure_logs("its", stream=out)
     LOG.info("said", **facts)
-    logging.getLogger("somebody.else").info("said %s", facts.get("reason", ""))
+    logging.getLogger("somebody.else").warning("said %s", facts.get("reason", ""))
     assert SECRET not in out.getvalue()
     assert REDACTED in out.getvalue()
 
@@ -137,3 +145,12 @@ def test_a_command_that_says_nothing_imports_no_log() -> None:
     code = "import sys; import its_platform.notifications, its_platform.supervisor; print('structlog' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_process_that_configured_nothing_writes_warnings_all_the_same() -> None:
+    code = (
+        "from its_platform.telemetry import get_log; log = get_log('its_platform.x'); log.info('a'); log.warning('b')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["b"]

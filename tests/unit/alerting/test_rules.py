@@ -46,8 +46,20 @@ CASES: dict[str, tuple[Case, Case]] = {
         Case({'up{job="triton",part="triton"}': "1x40", 'its_part_up{part="triton"}': "1x8 0x2 1x40"}, "4m"),
     ),
     "PartDown": (
-        Case({MLFLOW: "1x8 0x40", 'its_part_up{part="triton"}': "0x50"}, "3m", ({"part": "mlflow"},)),
-        Case({MLFLOW: "1x8 0 1x40"}, "2m30s"),
+        Case(
+            {MLFLOW: "0x50", 'its_part_uptime_seconds{part="mlflow"}': "0+15x50", 'its_part_up{part="triton"}': "0x50"},
+            "4m",
+            ({"part": "mlflow"},),
+        ),
+        # Missed once; and one that is still starting.
+        Case(
+            {
+                MLFLOW: "1x8 0 1x40",
+                'its_part_up{part="dagster"}': "0x50",
+                'its_part_uptime_seconds{part="dagster"}': "0+5x50",
+            },
+            "2m30s",
+        ),
     ),
     "PartRestarting": (
         Case({'its_part_restarts_total{part="mlflow"}': "0x4 1x4 2x4 3x80"}, "10m", ({"part": "mlflow"},)),

@@ -147,9 +147,11 @@ class TritonPythonModel:
         """A detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold."""
         started = time.perf_counter()
         if self.cache is None or not asked.may_be_cached:
-            rows, are_cached = self._run(route, asked.images), [False] * len(asked.images)
+            rows, are_cached = self._run(route, asked.images, asked.trace), [False] * len(asked.images)
         else:
-            rows, are_cached = self.cache.rows(route, asked.images, lambda images: self._run(route, images))
+            rows, are_cached = self.cache.rows(
+                route, asked.images, lambda images: self._run(route, images, asked.trace)
+            )
         return _Answered(route, rows, (time.perf_counter() - started) * 1000, are_cached)
 
     def _compare(self, asked: _Asked, answered: _Answered, production: Route, canary: Route) -> None:
@@ -186,7 +188,7 @@ class TritonPythonModel:
         except NoRoute as error:
             raise Refused(str(error), pb_utils.TritonError.NOT_FOUND) from error
 
-    def _run(self, route: Route, images: Any) -> list[Any]:
+    def _run(self, route: Route, images: Any, trace: Any) -> list[Any]:
         size = route.image_size
         height, width = images.shape[1:3]
         rows = []
@@ -194,7 +196,7 @@ class TritonPythonModel:
             fitted = [letterbox(image, size) for image in images[start : start + self.max_batch]]
             fit = fitted[0][1]
             squares = [square for square, _ in fitted]
-            for found in _infer(route, squares[0][None] if len(squares) == 1 else np.stack(squares)):
+            for found in _infer(route, squares[0][None] if len(squares) == 1 else np.stack(squares), trace):
                 found = found[(found[:, 4] > 0) & (found[:, 5] < len(route.classes))]
                 found = found[np.argsort(-found[:, 4], kind="stable")]
                 found[:, :4] = to_picture(found[:, :4], fit, height, width)
@@ -212,7 +214,15 @@ class TritonPythonModel:
         self.figures.refused(
             next((name for name in CODES if getattr(pb_utils.TritonError, name) == error.code), "OTHER")
         )
-        whose = {} if asked is None else {"request": asked.request, "camera": asked.camera_id}
+        whose = (
+            {}
+            if asked is None
+            else {
+                "request": asked.request,
+                "camera": asked.camera_id,
+                "captured_at": asked.captured_at,
+            }
+        )
         warn("refused", reason=str(error), **whose)
 
     def _keep(self, asked: _Asked, answered: _Answered, latency_ms: float) -> None:
@@ -262,6 +272,7 @@ class _Asked:
     def __init__(self, request: Any) -> None:
         invalid = pb_utils.TritonError.INVALID_ARG
         self.images = _pictures_of(request)
+        self.trace = request.trace()
         shape = self.images.shape
         if len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise Refused(f"images must be RGB [n, H, W, 3] with nothing empty, not {list(shape)}", invalid)
@@ -311,13 +322,15 @@ def _pictures_of(request: Any) -> Any:
         raise Refused(str(error), pb_utils.TritonError.INVALID_ARG) from error
 
 
-def _infer(route: Route, batch: Any) -> Any:
+def _infer(route: Route, batch: Any, trace: Any) -> Any:
     """One call of the detector: uint8 `[n, S, S, 3]` to float32 `[n, 300, 6]`. Raises `Refused`."""
     response = pb_utils.InferenceRequest(
         model_name=route.model,
         model_version=route.version,
         requested_output_names=["detections"],
         inputs=[pb_utils.Tensor("images", batch)],
+        # The detector's span then lies below the front's.
+        trace=trace,
     ).exec()
     if response.has_error():
         message = f"{route.model} version {route.version} did not answer: {response.error().message()}"
