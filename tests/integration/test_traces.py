@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 
 from its_platform.serving.client import detect_once
@@ -28,8 +28,10 @@ def spans() -> Iterator[tuple[str, list[Any]]]:
 
     class Collects(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
-            heard.extend(span for one in told.resource_spans for scope in one.scope_spans for span in scope.spans)
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            heard.extend(
+                span for one in told["resourceSpans"] for scope in one["scopeSpans"] for span in scope["spans"]
+            )
             self.send_response(200)
             self.end_headers()
 
@@ -55,22 +57,22 @@ def test_the_spans_of_front_and_detector_lie_below_the_clients(
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     with provider.get_tracer("test").start_as_current_span("a camera's frame") as whole:
         detect_once(traced.settings, PICTURE, camera_id="north")
-    ours = whole.get_span_context().trace_id.to_bytes(16, "big")
+    ours = f"{whole.get_span_context().trace_id:032x}"
 
     def found() -> dict[str, Any]:
-        return {span.name: span for span in spans[1] if span.trace_id == ours}
+        return {span["name"]: span for span in spans[1] if span["traceId"] == ours}
 
     wait_until(lambda: {FRONT, DETECTOR} <= set(found()), 30)
-    by_id = {span.span_id: span for span in found().values()}
-    detector, above = found()[DETECTOR], []
-    while detector.parent_span_id in by_id:
-        detector = by_id[detector.parent_span_id]
-        above.append(detector.name)
+    by_id = {span["spanId"]: span for span in spans[1] if span["traceId"] == ours}
+    span, above = found()[DETECTOR], []
+    while span["parentSpanId"] in by_id:
+        span = by_id[span["parentSpanId"]]
+        above.append(span["name"])
     assert FRONT in above, "the detector's span lies below the front's"
 
 
 def test_a_request_that_brings_no_trace_is_not_told_of(traced: Platform, spans: tuple[str, list[Any]]) -> None:
-    before = {span.trace_id for span in spans[1]}
+    before = {span["traceId"] for span in spans[1]}
     for number in range(5):
         detect_once(traced.settings, np.roll(PICTURE, number + 1, 0), camera_id="north")
     # Those of a traced one come after them, so that by then theirs would be there.
@@ -78,5 +80,5 @@ def test_a_request_that_brings_no_trace_is_not_told_of(traced: Platform, spans: 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(trace, "get_tracer", provider.get_tracer)
         detect_once(traced.settings, np.roll(PICTURE, 9, 0), camera_id="north")
-    wait_until(lambda: len({span.trace_id for span in spans[1]} - before) >= 1, 30)
-    assert len({span.trace_id for span in spans[1]} - before) == 1
+    wait_until(lambda: len({span["traceId"] for span in spans[1]} - before) >= 1, 30)
+    assert len({span["traceId"] for span in spans[1]} - before) == 1
