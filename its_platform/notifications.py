@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import subprocess
 import threading
 import urllib.error
@@ -21,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from its_platform.settings import NotificationSettings
+from its_platform.telemetry import get_log
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
 
-Kind = Literal["training", "refusal", "rollback"]
+Kind = Literal["training", "refusal", "rollback", "alert"]
 TOLD, NOT_TOLD = "told", "not_told"
-LOG = logging.getLogger(__name__)
+LOG = get_log(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,34 @@ def tell(stores: Stores, event: Event) -> threading.Thread | None:
     settings = stores.settings.notifications
     if event.kind not in settings.events or not addressees(settings):
         return None
-    thread = threading.Thread(target=_deliver, args=(stores, event, settings), name=f"tell {event.kind}")
+    thread = threading.Thread(target=deliver, args=(stores, event), name=f"tell {event.kind}")
     thread.start()
     return thread
 
 
-def _deliver(stores: Stores, event: Event, settings: NotificationSettings) -> None:
+def deliver(stores: Stores, event: Event, is_tried_again: bool = False) -> list[str]:
+    """The same, and wait for it; what went wrong, a line for each that was not told. Never raises.
+
+    is_tried_again: a failure is then only logged, or each try would leave a row.
+    """
+    settings = stores.settings.notifications
+    if event.kind not in settings.events:
+        return []
     ways: list[tuple[str, Callable[[], None]]] = []
     if settings.webhook is not None:
         address = settings.webhook
         ways.append((f"webhook {_host(address)}", lambda: _post(address, event, settings.timeout_s)))
     if settings.command:
         ways.append((f"command {settings.command[0]}", lambda: _run(settings.command, event, settings.timeout_s)))
+    problems = []
     for way, send in ways:
         problem = _problem_of(send)
         if problem:
-            LOG.warning("%s was not told of a %s: %s", way, event.kind, problem)
-        _record(stores, event, way, problem)
+            problems.append(f"{way}: {problem}")
+            LOG.warning("was not told", way=way, kind=event.kind, reason=problem)
+        if not (problem and is_tried_again):
+            _record(stores, event, way, problem)
+    return problems
 
 
 def _problem_of(send: Callable[[], None]) -> str:
@@ -120,7 +131,7 @@ def _record(stores: Stores, event: Event, way: str, problem: str) -> None:
         with stores.database.session() as session:
             session.add(row)
     except (sa.exc.SQLAlchemyError, ItsError) as error:
-        LOG.warning("That %s could not be recorded: %s", said, error)
+        LOG.warning("could not be recorded", said=said, reason=str(error))
 
 
 def _host(address: str) -> str:

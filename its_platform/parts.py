@@ -1,8 +1,9 @@
 """The servers of one machine: what each is, how it is started, what it listens on, and how one asks whether it is well.
 
-In the services profile an S3 server and Redis; Triton, MLflow's page, Evidently's page, Dagster's code server, page and
-daemon, and the supervisor that looks after them. PostgreSQL is `stores/postgres.py`'s, since any command starts it.
-Everything listens on `settings.host`. What each server does is the business of the stages.
+In the services profile an S3 server, Redis, the exporter of figures, Prometheus and Alertmanager; Triton, MLflow's
+page, Evidently's page, Dagster's code server, page and daemon, and the supervisor that looks after them. PostgreSQL is
+`stores/postgres.py`'s, since any command starts it. Everything listens on `settings.host`. What each server does is the
+business of the stages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from datetime import UTC
 from pathlib import Path
 
 from its_platform import processes
+from its_platform.alerting.access import ask
+from its_platform.alerting.alertmanager import alertmanager_command, is_alertmanager_well
+from its_platform.alerting.prometheus import is_prometheus_well, prometheus_command
 from its_platform.errors import ItsError, NotFound, ServerUnavailable
 from its_platform.processes import process_environment
 from its_platform.settings import REPOSITORY, Settings
@@ -47,12 +51,15 @@ class Part:
     start_timeout_s: float = 300.0
     stop_timeout_s: float = 15.0
     is_page: bool = False
+    is_tls: bool = False
     replica: int = 0
     # What is kept in it is made before the others start, which need it.
     is_store: bool = False
     is_wanted: Callable[[Settings], bool] = lambda settings: True
     # Has it show a new certificate without a restart.
     renew: Callable[[Settings], None] | None = None
+    # It looks at the file with each connection, and need not be told.
+    reads_certificates: bool = False
     # What has to answer before this one is started.
     after: str = ""
 
@@ -60,7 +67,7 @@ class Part:
         """Where it listens; empty for one that does not."""
         if not self.ports:
             return ""
-        scheme = "http://" if self.is_page else ""
+        scheme = ("https://" if self.is_tls else "http://") if self.is_page else ""
         return f"{scheme}{settings.host}:{self.port_numbers(settings)[self.ports[0]]}"
 
     def own(self, settings: Settings) -> Settings:
@@ -234,6 +241,14 @@ def _daemon(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return argv, process_environment(settings, dagster_environment(settings))
 
 
+def _metrics(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "its_platform.metrics"], process_environment(settings)
+
+
+def _measures(settings: Settings) -> bool:
+    return ask(settings, settings.ports.metrics, "/healthy") == b"well\n"
+
+
 def _supervisor(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "its_platform.supervisor"], process_environment(settings)
 
@@ -266,5 +281,17 @@ PARTS: tuple[Part, ...] = (
         is_page=True, after="dagster-code",
     ),
     Part("dagster-daemon", "Dagster's daemon", (), _daemon, _beats, stop_timeout_s=20, after="dagster-code"),
+    Part(
+        "metrics", "Exporter of figures", ("metrics",), _metrics, _measures,
+        reads_certificates=True,        is_wanted=lambda settings: settings.runs_metrics,
+    ),
+    Part(
+        "alertmanager", "Alertmanager", ("alertmanager",), alertmanager_command, is_alertmanager_well,
+        is_page=True, is_tls=True, reads_certificates=True, is_wanted=lambda settings: settings.runs_prometheus,
+    ),
+    Part(
+        "prometheus", "Prometheus", ("prometheus",), prometheus_command, is_prometheus_well,
+        is_page=True, is_tls=True, reads_certificates=True, is_wanted=lambda settings: settings.runs_prometheus,
+    ),
     Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises),
 )  # fmt: skip

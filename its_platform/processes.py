@@ -29,7 +29,10 @@ _LOG_LIMIT_BYTES = 50_000_000
 
 @dataclass(frozen=True)
 class Record:
-    """A program that was started. birth: which of all processes that ever had this number, as `birth_of` gives it."""
+    """A program that was started. birth: which of all processes that ever had this number, as `birth_of` gives it.
+
+    restarts: how often it was started anew since `its up`.
+    """
 
     name: str
     pid: int
@@ -37,6 +40,7 @@ class Record:
     address: str
     log: str
     argv: list[str]
+    restarts: int = 0
 
 
 def process_environment(settings: Settings, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -57,7 +61,13 @@ def process_environment(settings: Settings, extra: Mapping[str, str] | None = No
 
 
 def spawn(
-    settings: Settings, name: str, argv: list[str], environment: Mapping[str, str], address: str, where: Path
+    settings: Settings,
+    name: str,
+    argv: list[str],
+    environment: Mapping[str, str],
+    address: str,
+    where: Path,
+    restarts: int = 0,
 ) -> Record:
     """Start a program in its own session, its words in `home/log/<name>.log`. Raises `ServerUnavailable`."""
     log = settings.logs / f"{name}.log"
@@ -74,7 +84,7 @@ def spawn(
             raise ServerUnavailable(
                 f"{name} cannot be started: {argv[0]}: {error.strerror}.", "Run `make install`."
             ) from error
-    record = Record(name, process.pid, birth_of(process.pid), address, str(log), [*argv])
+    record = Record(name, process.pid, birth_of(process.pid), address, str(log), [*argv], restarts)
     path = _path(settings, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")

@@ -23,7 +23,7 @@ from dagster._core.launcher.base import LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from its_platform.processes import birth_of
-from its_platform.telemetry import silence_tools
+from its_platform.telemetry import configure_logs, correlated, silence_tools
 
 # Imported before any fork. None of them starts a thread of Python's, and onnxruntime, which starts one of its own, is
 # left to the run.
@@ -101,5 +101,6 @@ def work(run_id: str, instance_ref: InstanceRef) -> None:
     from dagster._cli.api import _execute_run_command_body
 
     silence_tools()
-    with dg.DagsterInstance.from_ref(instance_ref) as instance:
+    configure_logs("run")
+    with correlated(run=run_id), dg.DagsterInstance.from_ref(instance_ref) as instance:
         _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)

@@ -53,6 +53,9 @@ class Ports(_Group):
     objects_inner: int = Field(
         18340, ge=1, le=65000, description="First of the seven ports by which the parts of that server know each other."
     )
+    metrics: int = Field(18350, ge=1, le=65535, description="The platform's own figures, in the services profile.")
+    prometheus: int = Field(19090, ge=1, le=65535, description="Prometheus' page, in the services profile.")
+    alertmanager: int = Field(19093, ge=1, le=65535, description="Alertmanager's page, in the services profile.")
 
     @model_validator(mode="after")
     def _are_different(self) -> Ports:
@@ -245,8 +248,8 @@ class NotificationSettings(_Group):
         None, pattern=r"^https?://[^\s]+$", repr=False, description="Address that a JSON object is posted to."
     )
     command: tuple[str, ...] = Field((), description="Program and arguments that get the same JSON as their input.")
-    events: tuple[Literal["training", "refusal", "rollback"], ...] = Field(
-        ("training", "refusal", "rollback"), description="What is told of."
+    events: tuple[Literal["training", "refusal", "rollback", "alert"], ...] = Field(
+        ("training", "refusal", "rollback", "alert"), description="What is told of."
     )
     timeout_s: float = Field(5.0, gt=0, le=60, description="A webhook or command that takes longer has failed.")
 
@@ -291,6 +294,11 @@ class ServingSettings(_Group):
     shared_memory: bool = Field(
         True, description="Whether pictures are handed to a Triton of this machine in shared memory."
     )
+    traces_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s@]+$",
+        description="OTLP over HTTP (`http://host:4318/v1/traces`), where Triton tells of requests that clients trace.",
+    )
     probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
 
 
@@ -315,6 +323,20 @@ class SecuritySettings(_Group):
         if self.triton_listen is not None and not self.triton_tls:
             raise ValueError("triton_listen needs triton_tls: anyone could change what is served")
         return self
+
+
+class MetricsSettings(_Group):
+    """What the services profile measures of itself, and how long that is kept."""
+
+    prometheus: bool = Field(True, description="Whether Prometheus and Alertmanager are started.")
+    interval_s: int = Field(15, ge=1, le=300, description="How often everything is measured and the rules are asked.")
+    retention_days: int = Field(15, ge=1, description="How long figures are kept.")
+    retention_mb: int = Field(2048, ge=64, description="Room beyond which the oldest figures go before their time.")
+    cameras: int = Field(
+        1000, ge=0, description="Cameras that have figures of their own; those beyond are only counted."
+    )
+    gather_s: int = Field(30, ge=0, description="How long Alertmanager gathers alerts of a kind before it tells.")
+    repeat_hours: int = Field(4, ge=1, description="When an alert that still stands is told again.")
 
 
 class SensorSettings(_Group):
@@ -366,6 +388,7 @@ class Settings(BaseSettings):
     notifications: NotificationSettings = NotificationSettings()
     serving: ServingSettings = ServingSettings()
     security: SecuritySettings = SecuritySettings()
+    metrics: MetricsSettings = MetricsSettings()
     sensors: SensorSettings = SensorSettings()
     marts: MartSettings = MartSettings()
 
@@ -424,6 +447,16 @@ class Settings(BaseSettings):
     def runs_redis(self) -> bool:
         """Whether Redis is a server of this home's own."""
         return self.profile == "services" and self.serving.redis_url is None
+
+    @property
+    def runs_metrics(self) -> bool:
+        """Whether the platform's own figures are served."""
+        return self.profile == "services"
+
+    @property
+    def runs_prometheus(self) -> bool:
+        """Whether Prometheus and Alertmanager are servers of this home's own."""
+        return self.runs_metrics and self.metrics.prometheus
 
     @property
     def services(self) -> Path:

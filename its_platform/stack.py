@@ -19,6 +19,7 @@ from pathlib import Path
 from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld, ServerUnavailable
 from its_platform.parts import SUPERVISOR, Part, direct, part_named, parts_of
+from its_platform.running_versions import running_version
 from its_platform.settings import REPOSITORY, Settings
 from its_platform.stores import postgres
 from its_platform.stores.postgres import data_folder, is_running, server_process, socket_folder, stop_postgres
@@ -27,8 +28,9 @@ from its_platform.telemetry import Progress, no_progress
 
 POSTGRES = "postgres"
 _LOCK_WAIT_S = 120
-# Those that start work go first, then those that it was done on.
+# What would tell of it goes first, then those that start work, then those that it was done on.
 _STOP_TOGETHER = (
+    ("prometheus", "alertmanager", "metrics"),
     ("dagster-daemon", "dagster", "dagster-code"),
     ("evidently", "mlflow", "triton"),
     ("redis", "objects"),
@@ -37,7 +39,11 @@ _STOP_TOGETHER = (
 
 @dataclass(frozen=True)
 class PartStatus:
-    """How a part is right now. state: `healthy`, `no answer`, `died` or `stopped`."""
+    """How a part is right now. state: `healthy`, `no answer`, `died` or `stopped`.
+
+    memory_mb: resident, of all its processes. restarts: since `its up`; None where nobody counts them. version: of the
+    program, where it was asked for.
+    """
 
     name: str
     title: str
@@ -48,6 +54,8 @@ class PartStatus:
     uptime_s: float | None
     log: str
     note: str = ""
+    restarts: int | None = None
+    version: str | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -149,21 +157,34 @@ def is_up(settings: Settings) -> bool:
     return any(processes.find(processes.read_record(settings, part.name)) is not None for part in parts_of(settings))
 
 
-def stack_status(settings: Settings) -> list[PartStatus]:
-    """How PostgreSQL and each part are, each asked right now."""
-    return [_postgres_status(settings), *(part_status(settings, part) for part in parts_of(settings))]
+def stack_status(settings: Settings, with_versions: bool = False) -> list[PartStatus]:
+    """How PostgreSQL and each part are, each asked right now.
+
+    Side by side, but for the Tritons: their client has a loop, of which one runs at a time.
+    """
+    parts = parts_of(settings)
+    tritons = [part for part in parts if part.name == "triton" or part.replica]
+    with ThreadPoolExecutor(len(parts) + 1) as pool:
+        first = pool.submit(_postgres_status, settings)
+        others = {
+            part.name: pool.submit(part_status, settings, part, with_versions) for part in parts if part not in tritons
+        }
+        asked = pool.submit(lambda: {part.name: part_status(settings, part, with_versions) for part in tritons})
+        found = {name: future.result() for name, future in others.items()} | asked.result()
+        return [first.result(), *(found[part.name] for part in parts)]
 
 
-def part_status(settings: Settings, part: Part) -> PartStatus:
-    """How one part is."""
+def part_status(settings: Settings, part: Part, with_version: bool = False) -> PartStatus:
+    """How one part is; `with_version` asks one that answers for the version of its program too."""
     record = processes.read_record(settings, part.name)
     process = processes.find(record)
     log = str(settings.logs / f"{part.name}.log")
     if process is None:
         note = processes.tail(Path(log)) if record else ""
         return PartStatus(
-            part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note
-        )
+            part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note,
+            record.restarts if record else None,
+        )  # fmt: skip
     is_healthy = _asks_well(settings, part)
     return PartStatus(
         part.name,
@@ -175,6 +196,8 @@ def part_status(settings: Settings, part: Part) -> PartStatus:
         round(processes.age_s(process), 1),
         log,
         "" if is_healthy else processes.tail(Path(log)),
+        record.restarts if record else None,
+        running_version(part.own(settings), part.name) if is_healthy and with_version else None,
     )
 
 
@@ -182,10 +205,11 @@ def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None
     """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers. Raises `ServerUnavailable`."""
     part = part_named(name, settings)
     with _held(settings):
+        record = processes.read_record(settings, part.name)
         processes.stop(settings, part.name, part.stop_timeout_s)
         _stop_triton_remains(settings, part)
         _check_ports(settings, part)
-        _spawn(settings, part)
+        _spawn(settings, part, record.restarts + 1 if record else 0)
     if is_patient:
         _wait_healthy(settings, part)
 
@@ -205,7 +229,9 @@ def renew_certificates(settings: Settings, names: Sequence[str], days: int) -> d
     for part in parts_of(settings):
         if processes.find(processes.read_record(settings, part.name)) is None:
             continue
-        if part.renew is not None:
+        if part.reads_certificates:
+            told[part.name] = "shows it now"
+        elif part.renew is not None:
             part.renew(settings)
             told[part.name] = "shows it now"
         elif part.name == "objects":
@@ -215,7 +241,7 @@ def renew_certificates(settings: Settings, names: Sequence[str], days: int) -> d
     return told
 
 
-def _spawn(settings: Settings, part: Part) -> None:
+def _spawn(settings: Settings, part: Part, restarts: int = 0) -> None:
     # What its last life left, where that was ended by force.
     processes.stop(settings, part.name, part.stop_timeout_s)
     if part.name == "dagster-daemon":
@@ -223,7 +249,7 @@ def _spawn(settings: Settings, part: Part) -> None:
         if dagster_runs.has_runs_under_way(settings) or dagster_runs.ticks_ahead_s(settings) > 0:
             dagster_runs.settle(settings)
     argv, environment = part.command(part.own(settings))
-    processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY)
+    processes.spawn(settings, part.name, argv, environment, part.address(settings), REPOSITORY, restarts)
 
 
 def _wait_healthy(settings: Settings, part: Part) -> None:
@@ -280,6 +306,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
         round(processes.memory_mb([process, *process.children()]), 1) if process else None,
         round(processes.age_s(process), 1) if process else None,
         str(data_folder(settings) / "server.log"),
+        version=postgres.server_version(settings) if is_answering else None,
     )
 
 

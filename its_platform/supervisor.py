@@ -8,10 +8,8 @@ given up by `dagster_runs.settle`. What is alive is asked in `stack.py` and `ser
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,9 +19,10 @@ from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld
 from its_platform.settings import Settings, load_settings
 from its_platform.stores.postgres import start_postgres
-from its_platform.telemetry import silence_tools
+from its_platform.telemetry import configure_logs, get_log, silence_tools
 
-LOG = logging.getLogger("its.supervisor")
+# By name: as a program its module is called __main__.
+LOG = get_log("its_platform.supervisor")
 PAUSES_S = (0.0, 2.0, 5.0, 15.0, 60.0)
 # A part that has stayed up this long has its past forgiven.
 _GOOD_CONDUCT_S = 300.0
@@ -81,7 +80,7 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
             elif now >= restarts[part.name].next_at():
                 restarts[part.name].note(now)
                 words = processes.tail(settings.logs / f"{part.name}.log")
-                LOG.warning("%s has died and is started again; its last words: %s", part.title, words)
+                LOG.warning("died and is started again", part=part.name, last_words=words)
                 # Nothing waits for it here: the others are to be looked after meanwhile.
                 _guarded(part.title, lambda name=part.name: restart_part(settings, name, is_patient=False))  # type: ignore[misc]
         for watch in watches:
@@ -119,7 +118,7 @@ class TritonWatch:
             results = probe(self.settings)
         except BadInput as error:
             # The front goes on with the last good routes; the truth has them too.
-            LOG.error("%s", error)
+            LOG.error("routes cannot be read", part=self.part, reason=str(error))
             _restore(home)
             return
         ill = [result for result in results if not result.is_healthy]
@@ -131,21 +130,21 @@ class TritonWatch:
         if is_starting and processes.age_s(process) < part_named("triton").start_timeout_s:
             return
         self.failed += 1
-        LOG.warning("%s, %s: %s", self.part, ill[0].model, ill[0].problem)
+        LOG.warning("does not answer", part=self.part, model=ill[0].model, reason=ill[0].problem)
         if self.failed < _FAILED_PROBES:
             return
         try:
-            LOG.warning("loaded anew: %s", ", ".join(revive(self.settings)) or "nothing")
+            LOG.warning("loaded anew", part=self.part, models=revive(self.settings))
             self.failed = 0
             return
         except ItsError as error:
-            LOG.error("loading anew did not help: %s", error)
+            LOG.error("loading anew did not help", part=self.part, reason=str(error))
         if not results[0].is_away:
             _guarded("the model repository", lambda: _restore(home))
         if self.failed >= 2 * _FAILED_PROBES and now >= self.restarts.next_at():
             self.restarts.note(now)
             self.failed = 0
-            LOG.warning("%s is restarted", self.part)
+            LOG.warning("is restarted", part=self.part)
             _guarded("Triton", lambda: restart_part(home, self.part, is_patient=False))
 
 
@@ -166,7 +165,7 @@ class RepositoryWatch:
         self.next_at = now + _REPOSITORY_EVERY_S
         broken = broken_versions(self.settings)
         for (model, version), flaw in broken.items():
-            LOG.warning("version %s of %s %s", version, model, flaw)
+            LOG.warning("version is not whole", model=model, version=version, reason=flaw)
         if broken:
             mend(open_stores(self.settings))
 
@@ -191,7 +190,7 @@ class RunWatch:
         without = frozenset(run.run_id for run in dagster_runs.cut_off_runs(self.settings))
         lost, self.seen = without & self.seen, without
         if lost:
-            LOG.warning("runs without a process are given up: %s", ", ".join(sorted(lost)))
+            LOG.warning("runs without a process are given up", runs=sorted(lost))
             dagster_runs.settle(self.settings, sorted(lost))
         if dagster_runs.ticks_ahead_s(self.settings) > dagster_runs.CLOCK_TOLERANCE_S:
             LOG.warning("the clock was set back; Dagster's daemon is restarted, or its sensors would wait")
@@ -209,17 +208,19 @@ def _restore(settings: Settings) -> None:
         # Whoever changes what is served looks at the same files first.
         return
     for change in changes:
-        LOG.warning("%s: version %s is %s: %s", change.stage, change.version, change.kind, change.reason)
+        LOG.warning(
+            "release changed", stage=change.stage, version=change.version, change=change.kind, reason=change.reason
+        )
 
 
 def _guarded(what: str, work: Callable[[], None]) -> None:
     try:
         work()
     except (ItsError, OSError) as error:
-        LOG.error("%s: %s", what, error)
+        LOG.error("failed", what=what, reason=str(error))
     except Exception:
         # The edge of a process that nobody revives: one odd error must not leave all the others unwatched.
-        LOG.exception("%s", what)
+        LOG.exception("failed", what=what)
 
 
 def _beat(settings: Settings) -> None:
@@ -238,7 +239,7 @@ def _sleep(seconds: float, is_over: list[bool]) -> None:
 def main() -> None:
     """Run until a signal says to stop."""
     silence_tools()
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    configure_logs("supervisor")
     is_over: list[bool] = []
 
     def end(number: int, frame: FrameType | None) -> None:

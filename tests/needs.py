@@ -27,3 +27,12 @@ def need_stores(settings: Settings) -> None:
         and (settings.environments / "services" / "bin" / "weed").is_file(),
         "a server of the services profile (apt-get install postgresql redis-server; make services)",
     )
+
+
+def need_prometheus() -> None:
+    """The servers of figures and alerts that the services profile starts."""
+    need(
+        all(shutil.which(name) is not None for name in ("prometheus", "promtool"))
+        and any(shutil.which(name) is not None for name in ("prometheus-alertmanager", "alertmanager")),
+        "Prometheus or Alertmanager (apt-get install prometheus prometheus-alertmanager)",
+    )

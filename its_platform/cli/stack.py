@@ -61,11 +61,11 @@ def down(json: JsonFlag = False) -> None:
 
 
 def status(json: JsonFlag = False) -> None:
-    """What runs, where, and whether it answers; ends with 1 when something died or does not answer."""
+    """What runs, where, whether it answers, and what it takes; ends with 1 when something died or does not answer."""
     from its_platform.settings import load_settings
     from its_platform.stack import stack_status
 
-    found = stack_status(load_settings())
+    found = stack_status(load_settings(), with_versions=True)
     emit(found, json, lambda: _table(found))
     if any(one.state in {"died", "no answer"} for one in found):
         raise typer.Exit(1)
@@ -101,17 +101,20 @@ def _table(found: list[PartStatus]) -> RenderableType:
     from rich.text import Text
 
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("server", "address", "state", "pid", "memory", "up for"):
-        is_number = name in {"pid", "memory", "up for"}
+    has_versions = any(one.version for one in found)
+    for name in ("server", *(["version"] * has_versions), "address", "state", "pid", "memory", "up for", "restarts"):
+        is_number = name in {"pid", "memory", "up for", "restarts"}
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="fold")
     for one in found:
         table.add_row(
             one.title,
+            *([one.version or "–"] * has_versions),
             one.address or "–",
             Text(one.state, _COLOURS[one.state]),
             str(one.pid or "–"),
             f"{one.memory_mb:.0f} MB" if one.memory_mb is not None else "–",
             _duration(one.uptime_s),
+            str(one.restarts) if one.restarts is not None else "–",
         )
     return table
 

@@ -56,11 +56,16 @@ def check_disk(settings: Settings) -> list[Finding]:
         home = home.parent
     if not os.access(home, os.W_OK):
         return [Finding("disk", False, f"{home} cannot be written", "Choose another home with ITS_HOME.")]
-    disks = {home.stat().st_dev: home}
+    return [_room(folder) for folder in disks(home)]
+
+
+def disks(home: Path) -> list[Path]:
+    """A folder on each disk that a home folder reaches; the home itself is the first."""
+    found = {home.stat().st_dev: home}
     for name in ("objects", "tables", "triton", "mlartifacts", "postgres", "services"):
         if (home / name).exists():
-            disks.setdefault((home / name).stat().st_dev, home / name)
-    return [_room(folder) for folder in disks.values()]
+            found.setdefault((home / name).stat().st_dev, home / name)
+    return list(found.values())
 
 
 def _room(folder: Path) -> Finding:

@@ -23,11 +23,12 @@ from its_platform.frames.images import Image, content_hash, decode, encode
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.frames.quality import Signature, measure_with
 from its_platform.frames.sources import available_until, expected_frames, is_live, read_frames
-from its_platform.telemetry import Progress, no_progress
+from its_platform.telemetry import Progress, get_log, no_progress
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
 
+LOG = get_log(__name__)
 BATCH_FRAMES = 200
 # A live stream delivers slowly; its frames are not kept waiting for a full batch.
 BATCH_SECONDS = 15.0
@@ -111,7 +112,7 @@ def ingest(
     if camera.address.kind == "folder":
         keeper.tally.rejected += len(problems)
     if is_whole and reach is not None:
-        _mark(stores, camera_id, reach)
+        _mark(stores, camera_id, reach, len(keeper.kept.times))
     return keeper.result(problems)
 
 
@@ -227,8 +228,15 @@ class _Keeper:
         writes, self.writes = self.writes, []
         for write in writes:
             write.result()
-        self.added += self.index.add(rows)
+        added = self.index.add(rows)
+        self.added += added
         self.flushed_at = time.monotonic()
+        if not rows:
+            return
+        LOG.info("frames are stored", camera=self.camera.camera_id, frames=added, until=str(self.last))
+        if is_live(self.camera) and self.last is not None:
+            # A stream has no end at which it would be marked.
+            _mark(self.stores, self.camera.camera_id, self.last.isoformat(), len(self.kept.times))
 
     def close(self) -> None:
         try:
@@ -289,19 +297,23 @@ def _reach(camera: Camera, stores: Stores) -> str | None:
     return reach.isoformat() if isinstance(reach, datetime) else reach
 
 
-def _mark(stores: Stores, camera_id: str, reach: str) -> None:
-    """Remember how far this camera is taken in, for whoever asks whether there is new footage."""
+def _mark(stores: Stores, camera_id: str, reach: str, frames: int) -> None:
+    """Remember how far this camera is taken in, for whoever asks whether there is new footage.
+
+    frames: how many of it there are by then.
+    """
     from sqlalchemy.dialects.postgresql import insert
 
     from its_platform.stores.schema import IngestMark
 
     now = datetime.now(UTC)
-    statement = insert(IngestMark).values(camera_id=camera_id, mark=reach, at=now)
+    detail = {"frames": frames}
+    statement = insert(IngestMark).values(camera_id=camera_id, mark=reach, at=now, detail=detail)
     with stores.database.session() as session:
         session.execute(
             statement.on_conflict_do_update(
                 index_elements=[IngestMark.camera_id],
-                set_={"mark": reach, "at": now},
+                set_={"mark": reach, "at": now, "detail": detail},
                 where=IngestMark.mark != reach,
             )
         )

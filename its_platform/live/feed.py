@@ -22,8 +22,9 @@ from its_platform.frames.sources import read_frames
 from its_platform.serving.client import Answer, DetectorClient
 from its_platform.serving.replicas import live_endpoints
 from its_platform.stores import Stores
-from its_platform.telemetry import Progress, no_progress
+from its_platform.telemetry import Progress, get_log, no_progress
 
+LOG = get_log(__name__)
 TASK = "live frames"
 GIVE_UP_AFTER = 20
 Seen = Callable[[Frame, Answer], None]
@@ -119,6 +120,12 @@ async def _watch(
         try:
             answer = await client.detect(frame.image, frame.camera_id, frame.captured_at, stage, purpose=purpose)
         except ServerUnavailable as error:
+            LOG.warning(
+                "frame got no answer",
+                camera=frame.camera_id,
+                captured_at=frame.captured_at.isoformat(),
+                reason=error.message,
+            )
             tally.failed += 1
             tally.failed_in_a_row += 1
             if len(tally.problems) < 5:

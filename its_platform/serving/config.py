@@ -87,8 +87,11 @@ class ModelConfig:
         return f'model_warmup [ {{ name: "one_picture" batch_size: {min(1, self.max_batch)} {inputs} }} ]'
 
 
-def front_config(serving: ServingSettings) -> ModelConfig:
-    """The front, which finds its routes, spool and embedder two folders above itself."""
+def front_config(serving: ServingSettings, cameras: int) -> ModelConfig:
+    """The front, which finds its routes, spool and embedder two folders above itself.
+
+    cameras: so many have figures of their own.
+    """
     return ModelConfig(
         name=FRONT,
         runs_on=("backend", "python"),
@@ -112,6 +115,7 @@ def front_config(serving: ServingSettings) -> ModelConfig:
             "embed_every_s": str(serving.embed_every_s),
             "measure_every_s": str(serving.measure_every_s),
             "cache_mb": str(serving.cache_mb),
+            "cameras": str(cameras),
         },
     )
 

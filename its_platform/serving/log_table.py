@@ -8,7 +8,6 @@ its reason. What a row holds is said by whoever opens the table.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from its_platform.errors import TransientError
 from its_platform.stores.objects import no_room
+from its_platform.telemetry import get_log
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from its_platform.stores import Stores
 
-log = logging.getLogger(__name__)
+LOG = get_log(__name__)
 
 FILES_PER_COMMIT = 200
 KEYS = ("row_key", "spool_file", "line", "day")
@@ -174,11 +174,11 @@ def _set_aside(file: Path, broken: list[dict[str, Any]]) -> None:
     partial = folder / f"{file.name}.part"
     partial.write_text("".join(json.dumps(line) + "\n" for line in broken), "utf-8")
     os.replace(partial, folder / file.name)
-    log.warning(
-        "%d of the lines of %s cannot be read (first: line %d, %s); set aside in %s.",
-        len(broken),
-        file.name,
-        broken[0]["line"],
-        broken[0]["reason"],
-        folder,
+    LOG.warning(
+        "lines cannot be read and are set aside",
+        file=file.name,
+        lines=len(broken),
+        first_line=broken[0]["line"],
+        reason=broken[0]["reason"],
+        folder=str(folder),
     )

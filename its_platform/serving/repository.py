@@ -96,7 +96,7 @@ def prepare_repository(settings: Settings) -> Path:
     for stale in (front / "1").glob("*.py"):
         if stale.name not in {source.name for source in sources}:
             stale.unlink()
-    write_config(settings, front_config(settings.serving))
+    write_config(settings, front_config(settings.serving, settings.metrics.cameras))
     for detector in served_models(settings):
         write_config(settings, detector_config(detector, contract_of(detector).image_size, settings.serving))
     return repository

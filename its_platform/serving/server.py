@@ -104,6 +104,7 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
         "--allow-gpu-metrics=false",
         "--pinned-memory-pool-byte-size=0",
         "--log-verbose=0",
+        *_tracing(settings),
     ]
     if (files := certificates_of(settings)) is not None:
         command = [
@@ -131,6 +132,21 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     # An address may hold a password, which a model's configuration would show to anyone who asks Triton.
     environment["ITS_SERVING__REDIS_URL"] = redis_url(settings) or ""
     return command, environment
+
+
+def _tracing(settings: Settings) -> list[str]:
+    """Have requests that bring a trace continue it, with a span for the front and one for each detector it asks."""
+    if settings.serving.traces_url is None:
+        return []
+    return [
+        "--trace-config=mode=opentelemetry",
+        "--trace-config=level=TIMESTAMPS",
+        # Of those that bring none, the least that there is; those that do are traced whatever it says.
+        f"--trace-config=rate={2**31 - 1}",
+        f"--trace-config=opentelemetry,url={settings.serving.traces_url}",
+        "--trace-config=opentelemetry,resource=service.name=its-triton",
+        "--trace-config=opentelemetry,bsp_schedule_delay=1000",
+    ]
 
 
 def prepare_backends(settings: Settings, python_version: str) -> Path:

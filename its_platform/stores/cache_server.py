@@ -70,6 +70,19 @@ def is_redis_well(settings: Settings) -> bool:
         return False
 
 
+def redis_version(settings: Settings) -> str:
+    """The version that runs. Raises `ServerUnavailable`."""
+    from redis import Redis, RedisError
+
+    url = redis_url(settings)
+    assert url is not None
+    try:
+        with Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S) as client:
+            return str(client.info("server")["redis_version"])
+    except RedisError as error:
+        raise ServerUnavailable(f"Redis does not say its version: {error}") from error
+
+
 def renew_certificate(settings: Settings) -> None:
     """Have the running server show the certificate that lies in the home now. Raises `ServerUnavailable`."""
     from redis import Redis, RedisError

@@ -7,6 +7,8 @@ address, which answer only who shows a token signed with this home's keys.
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 from its_platform.certificates import ensure_certificates
 from its_platform.errors import BadInput
@@ -16,6 +18,7 @@ from its_platform.settings import Settings
 from its_platform.stores.objects import S3Store, objects_key, open_objects
 
 INNER_PORTS = 7
+ANSWER_WITHIN_S = 10
 # Between its parts, of what each may do: write and read, at a volume and at the filer.
 TOKENS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 TOKEN_S = 60
@@ -26,7 +29,7 @@ LEAST_FREE = "1GiB"
 
 def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     """The words and the environment that start it. Raises `BadInput` where it is not installed."""
-    program = settings.environments / "services" / "bin" / "weed"
+    program = _program(settings)
     if not program.is_file():
         raise BadInput(
             "The services profile needs an S3 server, and SeaweedFS is not installed.",
@@ -71,12 +74,24 @@ def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]
     return [*words, *(f"-{name}={value}" for name, value in options.items())], process_environment(settings)
 
 
+def object_server_version(settings: Settings) -> str:
+    """The version that is installed: `version 8000GB 4.48 ...` is what it says. Raises `OSError`."""
+    said = subprocess.run(
+        [_program(settings), "version"], capture_output=True, text=True, timeout=ANSWER_WITHIN_S, check=False
+    ).stdout.split()
+    return next((word for word in said if word[0].isdigit() and word[-1].isdigit()), "unknown")
+
+
 def is_object_server_well(settings: Settings) -> bool:
     """Whether it answers a client that signs. Raises `ServerUnavailable` where it does not."""
     objects = open_objects(settings)
     assert isinstance(objects, S3Store)
     objects.ask()
     return True
+
+
+def _program(settings: Settings) -> Path:
+    return settings.environments / "services" / "bin" / "weed"
 
 
 def _identity(settings: Settings) -> dict[str, object]:

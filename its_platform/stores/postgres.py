@@ -89,6 +89,12 @@ def is_running(settings: Settings) -> bool:
     return True
 
 
+def server_version(settings: Settings) -> str | None:
+    """The version of the programs that made the data: it runs with no other. None where there is no data."""
+    made_by = data_folder(settings) / "PG_VERSION"
+    return made_by.read_text().strip() if made_by.exists() else None
+
+
 def server_process(settings: Settings) -> psutil.Process | None:
     """The server's first process, or None. A process number that was given to another program since is not it."""
     try:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from its_platform.alerting.access import USER, password_file
 from its_platform.settings import Settings, load_settings
 
 QUIET = (
@@ -45,7 +48,23 @@ def screens_of(settings: Settings) -> list[Screen]:
         Screen("mlflow-models", f"{mlflow}/#/models", ("traffic-detector",)),
         Screen("mlflow-versions", f"{mlflow}/#/models/traffic-detector", ("Version 2", "production")),
         Screen("evidently", evidently, ("traffic_detector",)),
+        *watching_screens(settings),
         Screen("report", (settings.home / "demo" / "report.html").as_uri(), ("The loop closed", "Drift", "Timeline")),
+    ]
+
+
+def watching_screens(settings: Settings) -> list[Screen]:
+    """The pages of Prometheus and Alertmanager, where they are parts."""
+    if not settings.runs_prometheus:
+        return []
+    prometheus = f"https://{settings.host}:{settings.ports.prometheus}"
+    return [
+        Screen("prometheus-targets", f"{prometheus}/targets", ("its (1/1 up)", "alertmanager (1/1 up)")),
+        Screen("prometheus-alerts", f"{prometheus}/alerts", ("TritonDown", "CertificateEnds", "NoFramesFromCamera")),
+        Screen("prometheus-graph", f"{prometheus}/graph?g0.expr=its_part_memory_bytes&g0.tab=1", ("supervisor",)),
+        Screen(
+            "alertmanager", f"https://{settings.host}:{settings.ports.alertmanager}/", ("Alertmanager", "version 0.")
+        ),
     ]
 
 
@@ -53,8 +72,8 @@ def find_chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def shoot(settings: Settings, folder: Path) -> dict[str, list[str]]:
-    """Save one picture a screen; returns the texts that were missing, by screen."""
+def shoot(settings: Settings, folder: Path, screens: Sequence[Screen] | None = None) -> dict[str, list[str]]:
+    """Save one picture a screen (all of them by default); returns the texts that were missing, by screen."""
     from playwright.sync_api import TimeoutError as Late
     from playwright.sync_api import sync_playwright
 
@@ -62,8 +81,8 @@ def shoot(settings: Settings, folder: Path) -> dict[str, list[str]]:
     missing: dict[str, list[str]] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(QUIET))
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        for screen in screens_of(settings):
+        page = browser.new_page(viewport={"width": 1440, "height": 900}, **_welcome(settings))
+        for screen in screens_of(settings) if screens is None else screens:
             page.goto(screen.address, wait_until="domcontentloaded")
             absent = []
             for text in screen.texts:
@@ -76,6 +95,16 @@ def shoot(settings: Settings, folder: Path) -> dict[str, list[str]]:
             missing[screen.name] = absent
         browser.close()
     return missing
+
+
+def _welcome(settings: Settings) -> dict[str, Any]:
+    """What opens the pages that want a password."""
+    if not settings.runs_prometheus:
+        return {}
+    word = {"username": USER, "password": password_file(settings).read_text()}
+    # Chromium takes authorities from the system alone, and this home's is nobody else's. That the certificate is the
+    # right one is what tests/integration/test_metrics.py asks.
+    return {"http_credentials": word, "ignore_https_errors": True}
 
 
 def main() -> int:

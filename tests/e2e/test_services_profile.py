@@ -9,9 +9,11 @@ import psutil
 import pytest
 
 from e2e.checkout import Checkout, checkout_at
+from e2e.screens import find_chromium, shoot
+from its_platform.alerting import prometheus
 from its_platform.serving.repository import cache_counts
 from its_platform.settings import load_settings
-from needs import need_stores
+from needs import need, need_prometheus, need_stores
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1500)]
 STORES = ("postgres", "objects", "redis")
@@ -20,6 +22,8 @@ STORES = ("postgres", "objects", "redis")
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     need_stores(load_settings())
+    need_prometheus()
+    need(find_chromium() is not None, "Chromium (apt-get install chromium)")
     checkout = checkout_at(tmp_path_factory.mktemp("real") / "its")
     try:
         yield checkout
@@ -56,6 +60,37 @@ def test_the_front_keeps_its_answers_in_redis(summary: dict, services: Checkout)
     log = (services.home / "log" / "redis.log").read_text("utf-8")
     assert "Ready to accept connections" in log
     assert cache_counts(load_settings(home=services.home)).get("redis_errors", 0) == 0
+
+
+def test_every_part_has_version_memory_and_restarts(summary: dict, services: Checkout) -> None:
+    told = json.loads(services.its("status", "--json").stdout)
+    assert {one["name"] for one in told} >= {*STORES, "metrics", "prometheus", "alertmanager", "triton"}
+    assert [one["name"] for one in told if one["state"] != "healthy"] == []
+    assert [one["name"] for one in told if not one["version"] or not one["memory_mb"]] == []
+    assert {one["restarts"] for one in told if one["name"] != "postgres"} == {0}
+
+
+def test_prometheus_has_the_figures_of_the_loop(
+    summary: dict, services: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in services.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert [one["metric"]["job"] for one in prometheus.query(settings, "up == 0")] == []
+    (live,) = prometheus.query(settings, "sum(its_front_pictures_total{purpose='live'})")
+    assert float(live["value"][1]) > 100
+    (served,) = prometheus.query(settings, "its_release_since_timestamp_seconds{stage='production'}")
+    assert int(served["metric"]["version"]) == summary["served_versions"]["production"]
+    (failed,) = prometheus.query(settings, "its_dagster_runs{status='SUCCESS'}")
+    assert float(failed["value"][1]) >= 1
+
+
+def test_every_page_says_what_it_should(summary: dict, services: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in services.environment.items():
+        monkeypatch.setenv(name, value)
+    missing = shoot(load_settings(), services.home / "screens")
+    assert "alertmanager" in missing
+    assert missing == {name: [] for name in missing}
 
 
 def test_the_marts_are_built_in_the_server(summary: dict, services: Checkout) -> None:

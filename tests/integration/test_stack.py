@@ -35,7 +35,11 @@ def stack(settings: Settings, require: Callable[[bool, str], None]) -> Iterator[
 def test_everything_comes_up_answers_and_goes_down_without_a_remainder(stack: Settings) -> None:
     started = start_stack(stack)
     assert {one.state for one in started} == {"healthy"}
-    assert {one.state for one in stack_status(stack)} == {"healthy"}
+    found = stack_status(stack, with_versions=True)
+    assert {one.state for one in found} == {"healthy"}
+    assert [one.name for one in found if not (one.version or "")[:1].isdigit()] == []
+    assert [one.name for one in found if not one.memory_mb] == []
+    assert {one.restarts for one in found if one.name != "postgres"} == {0}
     for name in ("dagster", "mlflow", "evidently"):
         with urllib.request.urlopen(part_named(name).address(stack), timeout=20) as page:
             assert b"<html" in page.read(4000).lower()

@@ -93,7 +93,8 @@ def test_a_broken_line_is_set_aside_with_its_reason_and_the_others_enter(
     aside = (stores.settings.spool / "refused" / "predictions-a.jsonl").read_text().splitlines()
     assert [json.loads(text)["line"] for text in aside] == [2, 3]
     assert json.loads(aside[0])["text"] == '{"at": "2026-'
-    assert "2 of the lines of predictions-a.jsonl cannot be read" in caplog.text
+    (told,) = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    assert (told["file"], told["lines"], told["first_line"]) == ("predictions-a.jsonl", 2, 2)
 
 
 def test_rows_are_found_by_half_open_time_camera_purpose_and_version(stores: Stores) -> None:

@@ -98,7 +98,7 @@ def test_requests_are_batched_by_triton_only_where_it_was_asked_for(is_on: bool)
 
 
 def test_the_front_takes_pictures_of_any_size_and_has_two_instances_or_more() -> None:
-    read = parsed(front_config(serving()))
+    read = parsed(front_config(serving(), 1000))
     assert (read.name, read.backend, read.max_batch_size) == (FRONT, "python", 0)
     assert list(read.input[0].dims) == [-1, -1, -1, 3]
     assert {output.name: list(output.dims) for output in read.output} == {
@@ -110,14 +110,16 @@ def test_the_front_takes_pictures_of_any_size_and_has_two_instances_or_more() ->
 
 
 def test_the_front_is_told_its_settings_and_no_path_of_this_machine() -> None:
-    read = parsed(front_config(serving(spool_rows=77, confidence=0.4)))
+    read = parsed(front_config(serving(spool_rows=77, confidence=0.4), 1000))
     values = {name: parameter.string_value for name, parameter in read.parameters.items()}
     assert values["spool_rows"] == "77"
     assert values["confidence"] == "0.4"
     assert not any(value.startswith("/") for value in values.values())
 
 
-@pytest.mark.parametrize("config", [front_config(serving()), detector_config("detector-yolo-onnx-320", 320, serving())])
+@pytest.mark.parametrize(
+    "config", [front_config(serving(), 1000), detector_config("detector-yolo-onnx-320", 320, serving())]
+)
 def test_no_model_is_tied_to_a_cpu(config: ModelConfig) -> None:
     assert "KIND_CPU" not in config.text()
     assert all(group.kind == model_config_pb2.ModelInstanceGroup.KIND_AUTO for group in parsed(config).instance_group)

@@ -30,16 +30,21 @@ import triton_python_backend_utils as pb_utils
 sys.path.insert(0, str(Path(__file__).parent))
 
 from answer_cache import open_cache
+from counting import Figures
 from decoding import BrokenJpeg, decoded
 from letterbox import letterbox, to_picture
 from prediction_log import NO_CAMERA, Embedder, Measured, Pair, Prediction, PredictionLog
 from routing import CANARY_STAGE, DEFAULT_STAGE, NoRoute, Route, Routes
+from said import warn
 from spool import Spool
 
 MOST_DETECTIONS = 300
 MOST_IMAGES = 64
 LIVE = "live"
 NOT_LOGGED = frozenset({"probe"})
+# What a figure is told apart by; a caller may name any purpose.
+PURPOSES = frozenset({LIVE, "probe", "reference", "gate", "detect"})
+CODES = ("INVALID_ARG", "NOT_FOUND", "UNAVAILABLE")
 # Gates, references and pictures drawn by hand ask what the detector says now.
 CACHED = frozenset({LIVE})
 
@@ -74,11 +79,13 @@ class TritonPythonModel:
             int(parameters["spool_rows"]),
             Spool(state / "pairs", float(parameters["spool_flush_s"]), "pairs"),
         )
+        self.figures = Figures(pb_utils, int(parameters["cameras"]))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
+        self.figures.close()
         self.log.close()
         if self.cache is not None:
             self.cache.close()
@@ -86,6 +93,7 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         """The response, or None where it has been sent already so that nobody waits for what is done afterwards."""
         started = time.perf_counter()
+        asked = None
         try:
             asked = _Asked(request)
             compared = self.routes.to_compare(asked.block)
@@ -93,6 +101,7 @@ class TritonPythonModel:
             asked.may_be_cached &= compared is None
             answered = self._detect(asked)
         except Refused as error:
+            self._tell_of_refusal(error, asked)
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), error.code))
         route, rows = answered.route, answered.rows
         thresholds = route.thresholds if asked.confidence is None else [asked.confidence] * len(route.classes)
@@ -107,7 +116,9 @@ class TritonPythonModel:
         response = pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
         )
-        self._keep(asked, answered, (time.perf_counter() - started) * 1000)
+        seconds = time.perf_counter() - started
+        self._keep(asked, answered, seconds * 1000)
+        self._count(asked, answered, seconds)
         if compared is None:
             return response
         # The pictures lie in memory that goes back with the response.
@@ -136,9 +147,11 @@ class TritonPythonModel:
         """A detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold."""
         started = time.perf_counter()
         if self.cache is None or not asked.may_be_cached:
-            rows, are_cached = self._run(route, asked.images), [False] * len(asked.images)
+            rows, are_cached = self._run(route, asked.images, asked.trace), [False] * len(asked.images)
         else:
-            rows, are_cached = self.cache.rows(route, asked.images, lambda images: self._run(route, images))
+            rows, are_cached = self.cache.rows(
+                route, asked.images, lambda images: self._run(route, images, asked.trace)
+            )
         return _Answered(route, rows, (time.perf_counter() - started) * 1000, are_cached)
 
     def _compare(self, asked: _Asked, answered: _Answered, production: Route, canary: Route) -> None:
@@ -175,7 +188,7 @@ class TritonPythonModel:
         except NoRoute as error:
             raise Refused(str(error), pb_utils.TritonError.NOT_FOUND) from error
 
-    def _run(self, route: Route, images: Any) -> list[Any]:
+    def _run(self, route: Route, images: Any, trace: Any) -> list[Any]:
         size = route.image_size
         height, width = images.shape[1:3]
         rows = []
@@ -183,12 +196,34 @@ class TritonPythonModel:
             fitted = [letterbox(image, size) for image in images[start : start + self.max_batch]]
             fit = fitted[0][1]
             squares = [square for square, _ in fitted]
-            for found in _infer(route, squares[0][None] if len(squares) == 1 else np.stack(squares)):
+            for found in _infer(route, squares[0][None] if len(squares) == 1 else np.stack(squares), trace):
                 found = found[(found[:, 4] > 0) & (found[:, 5] < len(route.classes))]
                 found = found[np.argsort(-found[:, 4], kind="stable")]
                 found[:, :4] = to_picture(found[:, :4], fit, height, width)
                 rows.append(found)
         return rows
+
+    def _count(self, asked: _Asked, answered: _Answered, seconds: float) -> None:
+        route = answered.route
+        what = (route.stage, str(route.version), asked.purpose if asked.purpose in PURPOSES else "other")
+        self.figures.answered(what, len(answered.rows), sum(answered.are_cached), seconds)
+        if asked.purpose == LIVE:
+            self.figures.seen(asked.camera_id, len(answered.rows))
+
+    def _tell_of_refusal(self, error: Refused, asked: _Asked | None) -> None:
+        self.figures.refused(
+            next((name for name in CODES if getattr(pb_utils.TritonError, name) == error.code), "OTHER")
+        )
+        whose = (
+            {}
+            if asked is None
+            else {
+                "request": asked.request,
+                "camera": asked.camera_id,
+                "captured_at": asked.captured_at,
+            }
+        )
+        warn("refused", reason=str(error), **whose)
 
     def _keep(self, asked: _Asked, answered: _Answered, latency_ms: float) -> None:
         if asked.purpose in NOT_LOGGED:
@@ -237,6 +272,7 @@ class _Asked:
     def __init__(self, request: Any) -> None:
         invalid = pb_utils.TritonError.INVALID_ARG
         self.images = _pictures_of(request)
+        self.trace = request.trace()
         shape = self.images.shape
         if len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise Refused(f"images must be RGB [n, H, W, 3] with nothing empty, not {list(shape)}", invalid)
@@ -286,13 +322,15 @@ def _pictures_of(request: Any) -> Any:
         raise Refused(str(error), pb_utils.TritonError.INVALID_ARG) from error
 
 
-def _infer(route: Route, batch: Any) -> Any:
+def _infer(route: Route, batch: Any, trace: Any) -> Any:
     """One call of the detector: uint8 `[n, S, S, 3]` to float32 `[n, 300, 6]`. Raises `Refused`."""
     response = pb_utils.InferenceRequest(
         model_name=route.model,
         model_version=route.version,
         requested_output_names=["detections"],
         inputs=[pb_utils.Tensor("images", batch)],
+        # The detector's span then lies below the front's.
+        trace=trace,
     ).exec()
     if response.has_error():
         message = f"{route.model} version {route.version} did not answer: {response.error().message()}"
