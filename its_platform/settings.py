@@ -64,6 +64,15 @@ class Ports(_Group):
         return self
 
 
+class ObjectSettings(_Group):
+    """How frames and other objects are kept."""
+
+    sealed: bool = Field(
+        True, description="Whether new objects are encrypted, by a key for each camera and day of capture."
+    )
+    keys: Path | None = Field(None, description="Folder of those keys; `keys` in `home` unless set.")
+
+
 class FrameSettings(_Group):
     """How footage becomes frames."""
 
@@ -356,6 +365,7 @@ class Settings(BaseSettings):
         ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"), description="Classes of a new dataset version."
     )
     ports: Ports = Ports()
+    objects: ObjectSettings = ObjectSettings()
     frames: FrameSettings = FrameSettings()
     dataset: DatasetSettings = DatasetSettings()
     training: TrainingSettings = TrainingSettings()

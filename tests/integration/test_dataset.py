@@ -299,6 +299,7 @@ def new_machine(day: Stores) -> Iterator[Stores]:
             .render_as_string(False),
             "data_remote": repository.remote(first),
             "objects_url": f"file://{first.home / 'objects'}",
+            "objects": first.objects.model_copy(update={"keys": first.home / "keys"}),
         }
     )
     create_database(own, "its", template="template_its")
