@@ -71,6 +71,12 @@ class ObjectSettings(_Group):
         True, description="Whether new objects are encrypted, by a key for each camera and day of capture."
     )
     keys: Path | None = Field(None, description="Folder of those keys; `keys` in `home` unless set.")
+    retention_days: int | None = Field(
+        None, ge=1, description="Days after which the pictures of frames expire; they are kept unless set."
+    )
+    replaced_days: int = Field(
+        30, ge=1, description="Days that an S3 server keeps versions of objects that were replaced or deleted."
+    )
 
 
 class FrameSettings(_Group):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from its_platform.errors import BadInput, NotFound, PermanentError
@@ -135,6 +135,8 @@ def frame_expectations() -> list[Any]:
 def _check_objects(stores: Stores, df: pd.DataFrame) -> CheckResult:
     """Whether a sample of the objects is there, and holds what its name says. Erased ones are told and no fault."""
     there, erased = without_erased(stores, df)
+    if (days := stores.settings.objects.retention_days) is not None:
+        there = there[there["ingested_at"] > datetime.now(UTC) - timedelta(days=days)]
     sample = there.sample(min(SAMPLE_OBJECTS, len(there)), random_state=0)
     failures = []
     for row in sample.itertuples():

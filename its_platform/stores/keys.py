@@ -204,6 +204,18 @@ class KeyFolder:
                         path.unlink()
         return known["master"], wrapped
 
+    def check(self) -> tuple[int, list[Path]]:
+        """How many data keys there are, and which files others could read.
+
+        Raises `MasterKeyMissing`, `MasterKeyWrong`, `DataKeyDamaged` where one could not be opened.
+        """
+        paths = list(self.data_files())
+        for path in paths:
+            if (entry := self._read(path)) is not None:
+                self._unwrap(path, entry)
+        secret = [*paths, self.folder / "ring.json", *(self.folder / "master").glob("*.key")]
+        return len(paths), [path for path in secret if path.stat().st_mode & 0o077]
+
     def held(self) -> dict[str, Any] | None:
         """All keys as one value, the data keys wrapped; None before the first was made."""
         with self._alone():

@@ -23,6 +23,7 @@ from its_platform.stores.database import Database, create_database, database_url
 from its_platform.stores.objects import S3Store, open_plain
 from its_platform.stores.postgres import data_folder
 from its_platform.stores.registry import Registry, prepare_mlflow
+from its_platform.stores.retention import arrange, retention_of
 from its_platform.telemetry import Progress, no_progress, silence_tools
 
 DAGSTER_TIMEOUT_S = 180
@@ -48,6 +49,7 @@ def prepare(settings: Settings, progress: Progress = no_progress) -> None:
         objects = open_plain(settings)
         if isinstance(objects, S3Store):
             objects.create_bucket()
+            arrange(objects, retention_of(settings))
         objects.sweep()
         if not _is_prepared(settings):
             progress("database", 2, 4, "MLflow and Dagster")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from its_platform.errors import BadInput, NotFound, ServerUnavailable
+from its_platform.errors import BadInput, NotFound, PermanentError, ServerUnavailable
 from its_platform.stores.object_store import ABANDONED_S, ObjectDamaged, check_key
 
 if TYPE_CHECKING:
     from minio import Minio
+
+
+class NotOffered(PermanentError):
+    """The server does not have what was asked for."""
+
 
 T = TypeVar("T")
 PART_BYTES = 16 << 20
@@ -32,6 +37,8 @@ FIRST_PAUSE_S = 0.2
 CHECKSUM = "x-amz-meta-sha256"
 # What a server says when it would have answered at another moment.
 _PASSING = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "OperationAborted"}
+# And of what it will not do at any.
+_NOT_OFFERED = {"NotImplemented", "MethodNotAllowed", "MalformedXML", "InvalidRequest", "InvalidArgument"}
 
 
 class S3Store:
@@ -71,7 +78,7 @@ class S3Store:
 
             pool = urllib3.PoolManager(
                 ca_certs=str(self.root) if self.root is not None else None,
-                timeout=urllib3.Timeout(connect=5, read=60),
+                timeout=urllib3.Timeout(connect=5, read=30),
                 maxsize=16,
                 # Whole requests are made again here, with the reading of their answers.
                 retries=urllib3.Retry(total=0),
@@ -91,13 +98,13 @@ class S3Store:
 
     def create_bucket(self) -> None:
         """Make the bucket unless it is there."""
-        if not self._asked(self.bucket, lambda: self.client.bucket_exists(self.bucket)):
-            self._asked(self.bucket, lambda: self.client.make_bucket(self.bucket))
+        if not self.asked(self.bucket, lambda: self.client.bucket_exists(self.bucket)):
+            self.asked(self.bucket, lambda: self.client.make_bucket(self.bucket))
 
     def put(self, key: str, data: bytes) -> None:
         name = self.prefix + check_key(key)
         checksum: dict[str, Any] = {CHECKSUM: hashlib.sha256(data).hexdigest()}
-        self._asked(
+        self.asked(
             key,
             lambda: self.client.put_object(
                 self.bucket, name, BytesIO(data), len(data), metadata=checksum, part_size=PART_BYTES
@@ -107,7 +114,7 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """The object's bytes, all of them. Raises `NotFound`, and `ObjectDamaged` where they are not those stored."""
         name = self.prefix + check_key(key)
-        data, checksum = self._asked(key, lambda: self._read(name))
+        data, checksum = self.asked(key, lambda: self._read(name))
         # Objects of earlier releases, and of others, have none.
         if checksum is not None and hashlib.sha256(data).hexdigest() != checksum:
             raise ObjectDamaged(
@@ -119,7 +126,7 @@ class S3Store:
     def exists(self, key: str) -> bool:
         name = self.prefix + check_key(key)
         try:
-            self._asked(key, lambda: self.client.stat_object(self.bucket, name))
+            self.asked(key, lambda: self.client.stat_object(self.bucket, name))
         except NotFound:
             return False
         return True
@@ -136,16 +143,19 @@ class S3Store:
                         yield last.removeprefix(self.prefix)
                 return
             except ServerUnavailable as error:
-                _pause(attempt, error)
+                _pause(attempt, ATTEMPTS, error)
                 attempt += 1
 
     def delete(self, key: str) -> None:
         name = self.prefix + check_key(key)
-        self._asked(key, lambda: self.client.remove_object(self.bucket, name))
+        self.asked(key, lambda: self.client.remove_object(self.bucket, name))
 
     def sweep(self) -> int:
         """Remove the parts that writers which were killed left behind; of how many objects."""
-        return self._asked(self.prefix, self._abort_abandoned)
+        try:
+            return self.asked(self.prefix, self._abort_abandoned)
+        except NotOffered:
+            return 0
 
     def _read(self, name: str) -> tuple[bytes, str | None]:
         answer = self.client.get_object(self.bucket, name)
@@ -168,15 +178,20 @@ class S3Store:
                 removed += 1
         return removed
 
-    def _asked(self, key: str, request: Callable[[], T]) -> T:
+    def asked(self, key: str, request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
         """The answer to a request, made again where the server or the way to it may be better in a moment."""
         for attempt in count():
             try:
                 with self._translated(key):
                     return request()
             except ServerUnavailable as error:
-                _pause(attempt, error)
+                _pause(attempt, attempts, error)
         raise AssertionError
+
+    def translated(self, answers: Iterable[T]) -> Iterator[T]:
+        """The answers of a request that comes in pages. Raises what `asked` raises."""
+        with self._translated(self.prefix):
+            yield from answers
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -189,6 +204,8 @@ class S3Store:
         except S3Error as error:
             if error.code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
                 raise NotFound(f"There is no object {key}.") from error
+            if error.code in _NOT_OFFERED:
+                raise NotOffered(f"The object store at {self.endpoint} does not offer this ({error.code}).") from error
             if error.code == "NoSuchBucket":
                 raise BadInput(
                     f"The bucket {self.bucket} does not exist at {self.endpoint}.", "its up creates it."
@@ -205,9 +222,9 @@ class S3Store:
             ) from error
 
 
-def _pause(attempt: int, error: ServerUnavailable) -> None:
+def _pause(attempt: int, attempts: int, error: ServerUnavailable) -> None:
     """Wait before the next attempt; raise the error where there is none, or where it will not pass by itself."""
-    if attempt == ATTEMPTS - 1 or getattr(error.__cause__, "code", "InternalError") not in _PASSING:
+    if attempt == attempts - 1 or getattr(error.__cause__, "code", "InternalError") not in _PASSING:
         raise error
     # Spread, so that all who wait for a server that comes back do not ask it at once.
     time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))

@@ -12,12 +12,19 @@ import pytest
 
 from its_platform.cli import main
 from its_platform.errors import BadInput, NotFound
+from its_platform.stores import key_export
 from its_platform.stores.key_export import export_keys, import_keys
 from its_platform.stores.keys import DataKeyDamaged, KeyDestroyed, KeyFolder, MasterKeyMissing, Owner
 
 NORTH = Owner("north", date(2026, 5, 1))
 DAYS = [Owner("north", date(2026, 5, day)) for day in range(1, 6)]
 PASSPHRASE = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessing is made costly elsewhere."""
+    monkeypatch.setitem(key_export._COST, "n", 2**14)
 
 
 @pytest.fixture

@@ -17,8 +17,21 @@ from its_platform.stores.keys import KeyFolder
 from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, StorageFull, open_objects, open_plain
 from its_platform.stores.sealing import SealedStore
 
-PLAIN = ["directory", "s3", "s3 below a prefix", pytest.param("seaweedfs", marks=pytest.mark.services)]
-SEALED = ["directory, sealed", "s3, sealed", pytest.param("seaweedfs, sealed", marks=pytest.mark.services)]
+# MinIO is built by the first test that asks for it.
+BUILT = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PLAIN = [
+    "directory",
+    "s3",
+    "s3 below a prefix",
+    pytest.param("seaweedfs", marks=pytest.mark.services),
+    pytest.param("minio", marks=BUILT),
+]
+SEALED = [
+    "directory, sealed",
+    "s3, sealed",
+    pytest.param("seaweedfs, sealed", marks=pytest.mark.services),
+    pytest.param("minio, sealed", marks=BUILT),
+]
 
 
 @pytest.fixture(params=[*PLAIN, *SEALED])
@@ -31,6 +44,9 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         store = open_plain(request.getfixturevalue("servers"))
         assert isinstance(store, S3Store)
         store.prefix = f"{uuid.uuid4().hex}/"
+    elif name == "minio":
+        store = S3Store(f"{request.getfixturevalue('minio')}/{uuid.uuid4().hex}")
+        store.create_bucket()
     else:
         store = S3Store(request.getfixturevalue("s3_address") + ("/part" if "prefix" in name else ""))
         store.create_bucket()
