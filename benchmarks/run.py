@@ -19,7 +19,7 @@ from rich.console import Console
 from figures import Figure, read, show, write
 from its_platform.settings import REPOSITORY, load_settings
 
-TOPICS = ("startup", "ingest", "index", "serving", "formats", "gpu", "release", "loop")
+TOPICS = ("startup", "ingest", "index", "objects", "serving", "formats", "gpu", "release", "loop")
 
 
 def run_topic(topic: str, folder: Path) -> list[Figure]:

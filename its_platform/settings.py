@@ -67,6 +67,21 @@ class Ports(_Group):
         return self
 
 
+class ObjectSettings(_Group):
+    """How frames and other objects are kept."""
+
+    sealed: bool = Field(
+        True, description="Whether new objects are encrypted, by a key for each camera and day of capture."
+    )
+    keys: Path | None = Field(None, description="Folder of those keys; `keys` in `home` unless set.")
+    retention_days: int | None = Field(
+        None, ge=1, description="Days after which the pictures of frames expire; they are kept unless set."
+    )
+    replaced_days: int = Field(
+        30, ge=1, description="Days that an S3 server keeps versions of objects that were replaced or deleted."
+    )
+
+
 class FrameSettings(_Group):
     """How footage becomes frames."""
 
@@ -378,6 +393,7 @@ class Settings(BaseSettings):
         ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"), description="Classes of a new dataset version."
     )
     ports: Ports = Ports()
+    objects: ObjectSettings = ObjectSettings()
     frames: FrameSettings = FrameSettings()
     dataset: DatasetSettings = DatasetSettings()
     training: TrainingSettings = TrainingSettings()

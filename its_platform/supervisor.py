@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from types import FrameType
 from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld
 from its_platform.settings import Settings, load_settings
+from its_platform.stores.objects import open_plain
 from its_platform.stores.postgres import start_postgres
+from its_platform.stores.retention import expire, is_expired_here, retention_of
 from its_platform.telemetry import configure_logs, get_log, silence_tools
 
 # By name: as a program its module is called __main__.
@@ -31,6 +34,7 @@ _FAILED_PROBES = 3
 # Reading the whole model repository, and Dagster's database, is not done with every look.
 _REPOSITORY_EVERY_S = 30.0
 _RUNS_EVERY_S = 10.0
+_EXPIRY_EVERY_S = 86_400.0
 
 
 @dataclass
@@ -65,6 +69,7 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
         *(TritonWatch(part.own(settings), restarts[part.name], part.name, home=settings) for part in tritons),
         RepositoryWatch(settings),
         RunWatch(settings),
+        ExpiryWatch(settings),
     )
     while not is_over:
         _guarded("heartbeat", lambda: _beat(settings))
@@ -195,6 +200,29 @@ class RunWatch:
         if dagster_runs.ticks_ahead_s(self.settings) > dagster_runs.CLOCK_TOLERANCE_S:
             LOG.warning("the clock was set back; Dagster's daemon is restarted, or its sensors would wait")
             restart_part(self.settings, "dagster-daemon", is_patient=False)
+
+
+@dataclass
+class ExpiryWatch:
+    """Removes objects that have expired, once a day, where nobody else does; beside the other watches."""
+
+    settings: Settings
+    next_at: float = 0.0
+    work: threading.Thread | None = None
+
+    def look(self, now: float) -> None:
+        if now < self.next_at or (self.work is not None and self.work.is_alive()):
+            return
+        self.next_at = now + _EXPIRY_EVERY_S
+        if is_expired_here(self.settings):
+            # Walking over millions of objects must not keep Triton waiting.
+            self.work = threading.Thread(target=lambda: _guarded("expiry", self._expire), name="expiry", daemon=True)
+            self.work.start()
+
+    def _expire(self) -> None:
+        removed = expire(open_plain(self.settings), retention_of(self.settings))
+        if removed:
+            LOG.warning("objects and versions that had expired are removed", count=removed)
 
 
 def _restore(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from its_platform.serving.processes import free_ports
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.telemetry import silence_tools
+from minio_server import running_minio
 from needs import need, need_stores
 from ports import free_port_range
 
@@ -91,6 +92,13 @@ def servers() -> Iterator[Settings]:
         left = processes.left_behind(settings)
         shutil.rmtree(home, ignore_errors=True)
     assert left == []
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a bucket of MinIO, which Go builds once; a visible skip where Go is missing."""
+    with running_minio(tmp_path_factory.mktemp("minio")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,7 @@ def auto(
     """Label frames with a detector: boxes of origin `model`, unreviewed, which never judge."""
     import hashlib
 
+    from its_platform.frames.erasure import without_erased
     from its_platform.labels.auto import auto_label, ultralytics_detector
     from its_platform.labels.labelling import read_mapping
     from its_platform.labels.store import current_labels
@@ -98,7 +99,8 @@ def auto(
 
     check_weights(weights, (".pt", ".onnx"))
     stores = _stores()
-    hashes = list(dict.fromkeys(_frames(stores, camera, since, until)["frame_hash"]))
+    frames, _ = without_erased(stores, _frames(stores, camera, since, until))
+    hashes = list(dict.fromkeys(frames["frame_hash"]))
     if not every:
         labelled = current_labels(stores, hashes)
         hashes = [frame_hash for frame_hash in hashes if frame_hash not in labelled]
@@ -197,12 +199,13 @@ def export(
 ) -> None:
     """Write the labels in force as files, for a labelling tool or a trainer."""
     from its_platform.frames import load_jpeg
+    from its_platform.frames.erasure import object_keys, without_erased
     from its_platform.labels.formats import write_coco, write_yolo
     from its_platform.labels.matching import names_of
     from its_platform.labels.store import current_labels
 
     stores = _stores()
-    frames = _frames(stores, camera).drop_duplicates("frame_hash")
+    frames = without_erased(stores, _frames(stores, camera))[0].drop_duplicates("frame_hash")
     current = current_labels(stores, set(frames["frame_hash"]), reviewed_only=reviewed)
     labels = [current[h] for h in frames["frame_hash"] if h in current]
     names = _split(classes) or tuple(dict.fromkeys(name for entry in labels for name in entry.classes))
@@ -211,8 +214,10 @@ def export(
     if images:
         folder = (target if form is Format.yolo else target.parent) / "images"
         folder.mkdir(parents=True, exist_ok=True)
-        for frame_hash, name in names_of(frames, [entry.frame_hash for entry in labels]).items():
-            (folder / f"{name}.jpg").write_bytes(load_jpeg(stores, frame_hash))
+        names_by_hash = names_of(frames, [entry.frame_hash for entry in labels])
+        keys = object_keys(stores, names_by_hash)
+        for frame_hash, name in names_by_hash.items():
+            (folder / f"{name}.jpg").write_bytes(load_jpeg(stores, keys[frame_hash]))
     emit({"frames": written, "classes": names, "path": target}, json)
 
 

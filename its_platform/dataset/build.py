@@ -34,6 +34,7 @@ from its_platform.dataset.versions import (
     cache_folder,
     from_row,
     list_versions,
+    remaining,
     version,
     version_bytes,
     write_folder,
@@ -94,7 +95,7 @@ def _ground(stores: Stores, request: DatasetRequest) -> _Ground:
     spacing, seed, previous = spacing_of(settings), settings.seed, {}
     if request.previous is not None:
         extended = version(stores, request.previous)
-        previous = {row["frame_hash"]: row for row in read_rows(version_bytes(stores, extended)[MANIFEST])}
+        previous = remaining(stores, read_rows(version_bytes(stores, extended)[MANIFEST]))
         # Other block lengths would give its frames other blocks, and so move them between splits.
         spacing, seed = Spacing(**extended.request["spacing"]), int(extended.request["seed"])
     newest = {one.classes: one for one in golden_sets.golden_sets(stores)}

@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from its_platform.dataset.manifest import MANIFEST, read_rows
-from its_platform.dataset.versions import load_manifest, version, version_bytes
+from its_platform.dataset.versions import load_manifest, remaining, version, version_bytes
 from its_platform.errors import NotFound
 from its_platform.stores import Stores
 from its_platform.stores.schema import GoldenSetRow, GoldenUseRow
@@ -71,9 +71,9 @@ def golden_manifest(stores: Stores, number: int) -> pd.DataFrame:
 
 
 def golden_rows(stores: Stores, golden: GoldenSet) -> list[Row]:
-    """The set's manifest rows as they are stored."""
+    """The set's manifest rows as they are stored, without frames that were erased."""
     files = version_bytes(stores, version(stores, golden.dataset))
-    return [row for row in read_rows(files[MANIFEST]) if row["split"] == "golden"]
+    return [row for row in remaining(stores, read_rows(files[MANIFEST])).values() if row["split"] == "golden"]
 
 
 def additions(rows: Sequence[Row], number: int, window: Any) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from its_platform.dataset.versions import (
     version_bytes,
     write_folder,
 )
+from its_platform.frames.erasure import without_erased
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
 from its_platform.stores.schema import DatasetVersionRow
@@ -54,7 +55,7 @@ def pull_versions(stores: Stores, progress: Progress = no_progress) -> Pulled:
             files = version_bytes(stores, known[name]) if name in known else remote_bytes(stores, name)
             wanted = from_files(files)
             # The frames first: a version that is recorded can be trained on.
-            frames += prove_frames(stores, read_manifest(files[MANIFEST]), progress)
+            frames += prove_frames(stores, without_erased(stores, read_manifest(files[MANIFEST]))[0], progress)
             if name not in known:
                 write_folder(cache_folder(stores, wanted.digest), files)
                 _record(stores, wanted, files)

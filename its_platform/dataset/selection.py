@@ -16,6 +16,7 @@ import pandas as pd
 
 from its_platform.dataset.request import DatasetRequest
 from its_platform.dataset.splits import Place
+from its_platform.frames.erasure import without_erased
 from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import FrameLabels
 from its_platform.labels.store import box_as_dict, current_labels, frames_of
@@ -63,11 +64,12 @@ def select_frames(stores: Stores, request: DatasetRequest, previous: Collection[
             )
         )
     frames = pd.concat(tables, ignore_index=True).sort_values(["camera_id", "captured_at", "frame_hash"])
+    frames, erased = without_erased(stores, frames)
     # One picture may be stored under two cameras or times; it counts once, where it was seen first.
     frames = frames.drop_duplicates("frame_hash")
     labels = current_labels(stores, set(frames["frame_hash"]))
     rows: dict[str, Row] = {}
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = +Counter({"erased": erased.total()})
     for record in frames.to_dict("records"):
         entry = labels.get(record["frame_hash"])
         reason = _reason_against(entry, request)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,10 +21,19 @@ from sqlalchemy import select
 
 from its_platform.dataset.manifest import CARD, MANIFEST, digest_of, read_card, read_manifest
 from its_platform.errors import BadInput, NotFound, PermanentError
+from its_platform.frames.erasure import told, without_erased
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
+from its_platform.stores.keys import Owner
+from its_platform.stores.object_store import ObjectDamaged
 from its_platform.stores.schema import DatasetVersionRow
-from its_platform.telemetry import Progress, no_progress
+from its_platform.telemetry import Progress, get_log, no_progress
+
+LOG = get_log(__name__)
+
+
+class FramesErased(PermanentError):
+    """Frames of a version were erased, so that it cannot be had as it was."""
 
 
 class DatasetDamaged(PermanentError):
@@ -130,11 +139,25 @@ def version(stores: Stores, name: str) -> DatasetVersion:
 
 def load_manifest(stores: Stores, name: str) -> pd.DataFrame:
     """One row a frame: frame_hash, object_key, camera_id, captured_at, sequence, split (train, val, test, golden),
-    light, weather, slice, block, width, height, may_judge, golden_since, boxes (list of dictionaries).
+    light, weather, slice, block, width, height, may_judge, golden_since, boxes (list of dictionaries). Frames that were
+    erased are left out, and the log says which.
 
     Raises `NotFound`, and `DatasetDamaged` when the repository's bytes are not the version's.
     """
-    return read_manifest(version_bytes(stores, version(stores, name))[MANIFEST])
+    kept, erased = without_erased(stores, read_manifest(version_bytes(stores, version(stores, name))[MANIFEST]))
+    if erased:
+        LOG.warning("is used without the frames that were erased", dataset=name, erased=told(erased))
+    return kept.reset_index(drop=True)
+
+
+def remaining(stores: Stores, rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows of a manifest, as they are stored, whose frames were not erased; by frame hash."""
+    destroyed = stores.objects.keys.destroyed()
+    return {
+        row["frame_hash"]: row
+        for row in rows
+        if Owner.of(row["camera_id"], datetime.fromisoformat(row["captured_at"])) not in destroyed
+    }
 
 
 def version_bytes(stores: Stores, wanted: DatasetVersion) -> dict[str, bytes]:
@@ -156,7 +179,10 @@ def version_bytes(stores: Stores, wanted: DatasetVersion) -> dict[str, bytes]:
 
 def frame_bytes(stores: Stores, object_key: str, frame_hash: str) -> bytes:
     """A frame of a manifest, known by its hash to be what was labelled. Raises `NotFound`, `DatasetDamaged`."""
-    data = stores.objects.get(object_key)
+    try:
+        data = stores.objects.get(object_key)
+    except ObjectDamaged as error:
+        raise DatasetDamaged(error.message, error.hint) from error
     if hashlib.sha256(data).hexdigest() != frame_hash:
         raise DatasetDamaged(
             f"The object {object_key} is not the frame that was labelled.",
@@ -166,7 +192,15 @@ def frame_bytes(stores: Stores, object_key: str, frame_hash: str) -> bytes:
 
 
 def prove_frames(stores: Stores, manifest: pd.DataFrame, progress: Progress = no_progress) -> int:
-    """Read each frame of a manifest from the object store and hash it; how many. Raises as `frame_bytes`."""
+    """Read each frame of a manifest from the object store and hash it; how many.
+
+    Raises `FramesErased` before any is read, and what `frame_bytes` raises.
+    """
+    if erased := without_erased(stores, manifest)[1]:
+        raise FramesErased(
+            f"{erased.total()} frames of this version were erased: {told(erased)}.",
+            "Build a version without them: `its dataset build`.",
+        )
     for done, (key, frame_hash) in enumerate(zip(manifest["object_key"], manifest["frame_hash"], strict=True), 1):
         frame_bytes(stores, key, frame_hash)
         if done % 50 == 0 or done == len(manifest):

@@ -9,7 +9,9 @@ from its_platform.doctor.finding import Finding
 from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
 from its_platform.stack import PartStatus, dagster_query, is_up, part_status
+from its_platform.stores.objects import S3Store, open_keys, open_plain
 from its_platform.stores.postgres import data_folder, is_running, server_process
+from its_platform.stores.retention import lacking, retention_of
 
 _NOT_UP = "not started; `its up` starts it"
 _JUST_STARTED_S = 120.0
@@ -73,6 +75,34 @@ def check_serving(settings: Settings) -> list[Finding]:
     return ill or [Finding("serving", True, served or "nothing is released yet")]
 
 
+def check_objects(settings: Settings) -> list[Finding]:
+    """Whether the bucket does what the settings ask of it."""
+    objects = open_plain(settings)
+    if not isinstance(objects, S3Store):
+        return []
+    if settings.runs_objects and not is_up(settings):
+        return []
+    missing = lacking(objects, retention_of(settings))
+    if not missing:
+        return [Finding("bucket", True, "keeps versions, expires, encrypts")]
+    remedy = "`its up` asks for it again; else give the platform the right to it, or choose another server."
+    return [Finding("bucket", False, f"{objects.bucket} has no {', no '.join(missing)}", remedy, is_severe=False)]
+
+
+def check_keys(settings: Settings) -> list[Finding]:
+    """Whether the keys that objects are sealed with are here, can be opened, and are nobody else's to read."""
+    keys = open_keys(settings)
+    if not settings.objects.sealed:
+        told = "new objects are not encrypted (objects.sealed)"
+        return [Finding("keys", False, told, "Remove the setting.", is_severe=False)]
+    if keys.ring() is None:
+        return [Finding("keys", True, "none yet; the first frame makes them")]
+    number, shown = keys.check()
+    if shown:
+        return [Finding("keys", False, f"{shown[0]} can be read by others", f"chmod 600 {shown[0]}")]
+    return [Finding("keys", True, f"{number} keys of cameras and days in {keys.folder}")]
+
+
 def check_dagster_daemon(settings: Settings) -> list[Finding]:
     """The daemon's heartbeats, and whether the definitions load."""
     status = part_status(settings, part_named("dagster-daemon"))
@@ -130,6 +160,8 @@ def _of_part(settings: Settings, status: PartStatus) -> Finding:
 CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
     check_database,
     check_servers,
+    check_objects,
+    check_keys,
     check_serving,
     check_dagster_daemon,
     check_leftovers,

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING
 
 from its_platform.cameras import Camera, get_camera
 from its_platform.errors import BadInput, NotFound
+from its_platform.frames.erasure import Erased, told
 from its_platform.frames.frame import Frame
 from its_platform.frames.images import Image, content_hash, decode, encode
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.frames.quality import Signature, measure_with
 from its_platform.frames.sources import available_until, expected_frames, is_live, read_frames
+from its_platform.stores.keys import KeyDestroyed, Owner
+from its_platform.stores.object_store import ObjectDamaged
 from its_platform.telemetry import Progress, get_log, no_progress
 
 if TYPE_CHECKING:
@@ -41,8 +44,9 @@ class IngestResult:
     """What one ingest did.
 
     added: rows that are new. known: frames that were in the index before. duplicates: dropped, as nothing in them had
-    changed. rejected: pictures that could not be used, told in `warnings`. frozen: frames, kept or dropped, in which
-    the picture stood still. hidden: faces and plates made unrecognisable. first, last: capture times of what is kept.
+    changed. erased: left out, as the key of their day was destroyed. rejected: pictures that could not be used, told in
+    `warnings`. frozen: frames, kept or dropped, in which the picture stood still. hidden: faces and plates made
+    unrecognisable. first, last: capture times of what is kept.
     """
 
     camera_id: str
@@ -54,23 +58,34 @@ class IngestResult:
     known: int = 0
     frozen: int = 0
     hidden: int = 0
+    erased: int = 0
     warnings: tuple[str, ...] = ()
 
 
-def object_key(frame_hash: str) -> str:
-    """Where a frame's JPEG lies in the object store."""
-    return f"frames/{frame_hash[:2]}/{frame_hash}.jpg"
+def object_key(owner: Owner, frame_hash: str) -> str:
+    """Where a frame's JPEG lies in the object store.
+
+    The same picture of two cameras or days is stored for each: one may be erased and the other not.
+    """
+    return f"frames/{owner}/{frame_hash}.jpg"
 
 
-def load_jpeg(stores: Stores, object_key_or_hash: str) -> bytes:
-    """The JPEG bytes of a stored frame. Raises `NotFound`."""
-    key = object_key_or_hash if "/" in object_key_or_hash else object_key(object_key_or_hash)
-    return stores.objects.get(key)
+def load_jpeg(stores: Stores, key: str) -> bytes:
+    """The JPEG bytes of a stored frame, by its `object_key` in the index.
+
+    Raises `NotFound`, `ObjectDamaged` where they are not the frame that the key names, and `KeyDestroyed`.
+    """
+    data = stores.objects.get(key)
+    if content_hash(data) != key.rpartition("/")[2].removesuffix(".jpg"):
+        raise ObjectDamaged(
+            f"The object {key} does not hold what its name says.", "Restore it from a copy of the object store."
+        )
+    return data
 
 
-def load_image(stores: Stores, object_key_or_hash: str) -> Image:
-    """RGB uint8 `[H, W, 3]` of a stored frame. Raises `NotFound`, and `BadInput` for a damaged object."""
-    return decode(load_jpeg(stores, object_key_or_hash), object_key_or_hash)
+def load_image(stores: Stores, key: str) -> Image:
+    """RGB uint8 `[H, W, 3]` of a stored frame. Raises what `load_jpeg` raises."""
+    return decode(load_jpeg(stores, key), key)
 
 
 def ingest(
@@ -123,25 +138,26 @@ class _Tally:
     known: int = 0
     frozen: int = 0
     hidden: int = 0
+    erased: Erased = field(default_factory=Erased)
 
 
 @dataclass(slots=True)
 class _Kept:
-    """The frames of a camera that the index holds, by time: which one stood before a given moment."""
+    """The frames of a camera that the index holds, by time: where the one before a given moment is stored."""
 
     times: list[datetime] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
+    object_keys: list[str] = field(default_factory=list)
     keys: set[tuple[datetime, str]] = field(default_factory=set)
     untimed: dict[str, datetime] = field(default_factory=dict)
 
     def before(self, moment: datetime) -> str | None:
         place = bisect.bisect_left(self.times, moment)
-        return self.hashes[place - 1] if place else None
+        return self.object_keys[place - 1] if place else None
 
-    def add(self, moment: datetime, frame_hash: str, is_timed: bool) -> None:
+    def add(self, moment: datetime, frame_hash: str, object_key: str, is_timed: bool) -> None:
         place = bisect.bisect_right(self.times, moment)
         self.times.insert(place, moment)
-        self.hashes.insert(place, frame_hash)
+        self.object_keys.insert(place, object_key)
         self.keys.add((moment, frame_hash))
         if not is_timed:
             self.untimed.setdefault(frame_hash, moment)
@@ -159,11 +175,12 @@ class _Keeper:
         self.kept = _Kept()
         import pandas as pd
 
-        columns = ["captured_at", "frame_hash", "sequence"]
-        # Few cameras have so much footage that its keys do not fit into memory: 100 bytes a frame.
+        columns = ["captured_at", "frame_hash", "object_key", "sequence"]
+        # Few cameras have so much footage that its keys do not fit into memory: 300 bytes a frame.
         frame = self.index.query([camera.camera_id], columns=columns)
-        for moment, name, number in zip(frame["captured_at"], frame["frame_hash"], frame["sequence"], strict=True):
-            self.kept.add(moment.to_pydatetime(), name, number is pd.NA)
+        for moment, name, key, number in zip(*(frame[column] for column in columns), strict=True):
+            self.kept.add(moment.to_pydatetime(), name, key, number is pd.NA)
+        self.erased = stores.objects.keys.destroyed()
         self.signatures: dict[str, Signature] = {}
         self.rows: list[FrameRow] = []
         self.tally = _Tally()
@@ -176,6 +193,10 @@ class _Keeper:
         self.writes: list = []
 
     def take(self, frame: Frame) -> None:
+        owner = Owner.of(self.camera.camera_id, frame.captured_at)
+        if owner in self.erased:
+            self.tally.erased[owner] += 1
+            return
         image, data, hidden = self._prepared(frame)
         name = content_hash(data)
         if (frame.captured_at, name) in self.kept.keys or (not frame.is_timed and name in self.kept.untimed):
@@ -190,8 +211,8 @@ class _Keeper:
             self.tally.duplicates += 1
             return
         self.tally.hidden += hidden
-        key = object_key(name)
-        self.writes.append(self.writers.submit(self.stores.objects.put, key, data))
+        key = object_key(owner, name)
+        self.writes.append(self.writers.submit(self.stores.objects.put, key, data, owner))
         self.rows.append(
             FrameRow(
                 camera_id=self.camera.camera_id,
@@ -214,9 +235,9 @@ class _Keeper:
                 ingested_at=datetime.now(UTC),
             )
         )
-        self.kept.add(frame.captured_at, name, frame.is_timed)
+        self.kept.add(frame.captured_at, name, key, frame.is_timed)
         self.kept_now += 1
-        self.signatures = {name: own}
+        self.signatures = {key: own}
         self.first = min(self.first or frame.captured_at, frame.captured_at)
         self.last = max(self.last or frame.captured_at, frame.captured_at)
         if len(self.rows) >= BATCH_FRAMES or time.monotonic() - self.flushed_at > BATCH_SECONDS:
@@ -246,6 +267,8 @@ class _Keeper:
 
     def result(self, problems: list[str]) -> IngestResult:
         tally = self.tally
+        if tally.erased:
+            problems = [*problems, f"frames of a time that was erased are left out: {told(tally.erased)}."]
         return IngestResult(
             camera_id=self.camera.camera_id,
             added=self.added,
@@ -256,6 +279,7 @@ class _Keeper:
             known=tally.known,
             frozen=tally.frozen,
             hidden=tally.hidden,
+            erased=tally.erased.total(),
             warnings=tuple(problems),
         )
 
@@ -271,17 +295,17 @@ class _Keeper:
             image = decode(data)
         return image, data, hidden
 
-    def _signature(self, frame_hash: str | None) -> Signature | None:
-        if frame_hash is None:
+    def _signature(self, key: str | None) -> Signature | None:
+        if key is None:
             return None
-        if frame_hash not in self.signatures:
+        if key not in self.signatures:
             try:
-                stored = load_image(self.stores, frame_hash)
-            except (NotFound, BadInput):
+                stored = load_image(self.stores, key)
+            except (NotFound, BadInput, ObjectDamaged, KeyDestroyed):
                 # The check of frames tells of a lost object; here it only means that nothing can be compared.
                 return None
-            self.signatures = {frame_hash: measure_with(stored, None)[1]}
-        return self.signatures[frame_hash]
+            self.signatures = {key: measure_with(stored, None)[1]}
+        return self.signatures[key]
 
 
 def _anonymiser(stores: Stores, camera: Camera) -> Anonymise | None:

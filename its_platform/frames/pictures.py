@@ -97,14 +97,15 @@ def contact_sheet(
 
 def latest_frames_sheet(stores: Stores, cameras: Sequence[str], most: int = 12) -> bytes | None:
     """A sheet with the latest frame of each camera, at most `most` of them; None where there is no frame yet."""
+    from its_platform.frames.erasure import without_erased
     from its_platform.frames.index import FrameIndex
     from its_platform.frames.ingest import load_image
 
-    columns = ["camera_id", "captured_at", "frame_hash", "light", "brightness"]
-    rows = FrameIndex(stores).query(cameras=list(cameras), columns=columns)
+    columns = ["camera_id", "captured_at", "object_key", "light", "brightness"]
+    rows, _ = without_erased(stores, FrameIndex(stores).query(cameras=list(cameras), columns=columns))
     latest = rows.sort_values("captured_at").groupby("camera_id").tail(1).head(most)
     cells: list[tuple[Image, str, Sequence[LabelledBox]]] = [
-        (load_image(stores, row.frame_hash), f"{row.camera_id} {row.captured_at:%d %b %H:%M:%S} {row.light}", ())
+        (load_image(stores, row.object_key), f"{row.camera_id} {row.captured_at:%d %b %H:%M:%S} {row.light}", ())
         for row in latest.itertuples()
     ]
     return contact_sheet(cells, columns=3) if cells else None
@@ -117,9 +118,10 @@ def frames_sheet(
 
     frames: rows of the index. boxes: what is drawn on a frame, by its hash, in pixels of the stored frame.
     """
+    from its_platform.frames.erasure import without_erased
     from its_platform.frames.ingest import load_image
 
-    shown = spread_over_cameras(frames, count)
+    shown = spread_over_cameras(without_erased(stores, frames)[0], count)
     cells: list[tuple[Image, str, Sequence[LabelledBox]]] = [
         (
             load_image(stores, row.object_key),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from its_platform.detections import Detections
 from its_platform.errors import BadInput
 from its_platform.frames import load_image
+from its_platform.frames.erasure import object_keys
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, check_class_names, rename_classes
 from its_platform.labels.store import add_labels
 from its_platform.offline import prepare_ultralytics
@@ -45,10 +46,11 @@ def auto_label(
     it names and drops the detector's others; without one all are kept.
     """
     check_class_names(mapping or (), classes)
+    keys = object_keys(stores, frame_hashes)
     made: list[FrameLabels] = []
     for start in range(0, len(frame_hashes), batch):
         hashes = frame_hashes[start : start + batch]
-        images = [load_image(stores, frame_hash) for frame_hash in hashes]
+        images = [load_image(stores, keys[frame_hash]) for frame_hash in hashes]
         for frame_hash, image, found in zip(hashes, images, detect(images), strict=True):
             entry = _labels(frame_hash, image, found.above(confidence), tuple(classes), source)
             made.append(_mapped(entry, mapping) if mapping else entry)

@@ -14,10 +14,12 @@ def labelled_sheet(stores: Stores, frame_hashes: Collection[str], count: int = 1
     None where not one of them has labels.
     """
     from its_platform.frames import load_image
+    from its_platform.frames.erasure import without_erased
     from its_platform.frames.pictures import contact_sheet
 
     current = current_labels(stores, set(frame_hashes))
-    rows = frames_of(stores, set(current), ["frame_hash", "camera_id", "captured_at", "light", "object_key"])
+    columns = ["frame_hash", "camera_id", "captured_at", "light", "object_key"]
+    rows, _ = without_erased(stores, frames_of(stores, set(current), columns))
     if rows.empty:
         return None
     rows = rows.drop_duplicates("frame_hash").sort_values("frame_hash")

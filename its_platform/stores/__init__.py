@@ -11,10 +11,10 @@ from pathlib import Path
 
 from its_platform.settings import Settings
 from its_platform.stores.database import Database
-from its_platform.stores.objects import ObjectStore, open_objects
+from its_platform.stores.objects import ObjectStore, SealedStore, open_objects
 from its_platform.stores.registry import Registry
 
-__all__ = ["Database", "ObjectStore", "Registry", "Stores", "open_stores"]
+__all__ = ["Database", "ObjectStore", "Registry", "SealedStore", "Stores", "open_stores"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Stores:
     """Where things are kept, by the settings in force."""
 
     settings: Settings
-    objects: ObjectStore
+    objects: SealedStore
     database: Database
 
     @property

@@ -15,7 +15,7 @@ from its_platform.errors import BadInput
 from its_platform.private_files import password, write_file
 from its_platform.processes import process_environment
 from its_platform.settings import Settings
-from its_platform.stores.objects import S3Store, objects_key, open_objects
+from its_platform.stores.objects import S3Store, objects_key, open_plain
 
 INNER_PORTS = 7
 ANSWER_WITHIN_S = 10
@@ -84,7 +84,7 @@ def object_server_version(settings: Settings) -> str:
 
 def is_object_server_well(settings: Settings) -> bool:
     """Whether it answers a client that signs. Raises `ServerUnavailable` where it does not."""
-    objects = open_objects(settings)
+    objects = open_plain(settings)
     assert isinstance(objects, S3Store)
     objects.ask()
     return True
@@ -105,6 +105,8 @@ def _identity(settings: Settings) -> dict[str, object]:
 
 def _tokens(settings: Settings) -> str:
     folder = settings.services / "passwords"
-    return "".join(
+    tokens = "".join(
         f'[{name}]\nkey = "{password(folder / name)}"\nexpires_after_seconds = {TOKEN_S}\n' for name in TOKENS
     )
+    # Without a key of its own it takes a bucket's wish for encryption, and then refuses every object.
+    return f'{tokens}[s3.sse]\nkey = "{password(folder / "s3.sse")}"\n'

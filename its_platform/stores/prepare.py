@@ -20,9 +20,10 @@ from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.private_files import write_file
 from its_platform.settings import PROFILE_FILE, Settings, load_settings
 from its_platform.stores.database import Database, create_database, database_url, migrate, start_postgres
-from its_platform.stores.objects import DirectoryStore, S3Store, open_objects
+from its_platform.stores.objects import S3Store, open_plain
 from its_platform.stores.postgres import data_folder
 from its_platform.stores.registry import Registry, prepare_mlflow
+from its_platform.stores.retention import arrange, retention_of
 from its_platform.telemetry import Progress, no_progress, silence_tools
 
 DAGSTER_TIMEOUT_S = 180
@@ -45,11 +46,11 @@ def prepare(settings: Settings, progress: Progress = no_progress) -> None:
     with database.lock("prepare"):
         progress("database", 1, 4, "tables")
         migrate(database.engine)
-        objects = open_objects(settings)
+        objects = open_plain(settings)
         if isinstance(objects, S3Store):
             objects.create_bucket()
-        if isinstance(objects, DirectoryStore):
-            objects.sweep()
+            arrange(objects, retention_of(settings))
+        objects.sweep()
         if not _is_prepared(settings):
             progress("database", 2, 4, "MLflow and Dagster")
             create_database(settings, "dagster")

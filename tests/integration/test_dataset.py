@@ -32,11 +32,14 @@ from its_platform.dataset.golden import golden_sets
 from its_platform.dataset.pull import Pulled, pull_versions
 from its_platform.dataset.selection import place_of
 from its_platform.dataset.splits import JUDGES, Spacing, guard_breaches
-from its_platform.dataset.versions import DatasetDamaged, version_bytes
+from its_platform.dataset.versions import DatasetDamaged, FramesErased, prove_frames, version_bytes
 from its_platform.errors import BadInput, NotFound
+from its_platform.frames.erasure import erase
 from its_platform.stores import Stores, open_stores
 from its_platform.stores import versions as repository
 from its_platform.stores.database import create_database, dispose_engines
+from its_platform.stores.keys import Owner
+from its_platform.stores.objects import open_keys
 from tests.unit.dataset import footage
 
 pytestmark = pytest.mark.services
@@ -299,6 +302,7 @@ def new_machine(day: Stores) -> Iterator[Stores]:
             .render_as_string(False),
             "data_remote": repository.remote(first),
             "objects_url": f"file://{first.home / 'objects'}",
+            "objects": first.objects.model_copy(update={"keys": first.home / "keys"}),
         }
     )
     create_database(own, "its", template="template_its")
@@ -348,3 +352,26 @@ def test_a_frame_that_the_object_store_lost_or_changed_stops_a_pull(day: Stores,
     assert list_versions(new_machine) == []
     day.objects.put(key, whole)
     assert pull_versions(new_machine).new == ("v1",)
+
+
+def test_frames_that_were_erased_are_left_out_of_what_is_built_and_of_what_was(
+    day: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = build_dataset(day, DatasetRequest(CLASSES))
+    whole = load_manifest(day, made.name)
+    owner = Owner("junction", footage.START.date())
+    lost = int((whole["camera_id"] == owner.camera_id).sum())
+    assert 0 < lost < len(whole)
+    erase(day, open_keys(day.settings), owner, "a person")
+    rest = load_manifest(day, made.name)
+    assert len(rest) == len(whole) - lost
+    (line,) = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    assert line["dataset"] == "v1"
+    assert line["erased"] == f"{lost} of junction on 2026-05-01"
+    with pytest.raises(FramesErased, match=f"{lost} of junction on 2026-05-01"):
+        prove_frames(day, whole)
+    assert prove_frames(day, rest) == len(rest)
+    again = build_dataset(day, DatasetRequest(CLASSES, previous="v1"))
+    assert again.name == "v2"
+    assert owner.camera_id not in set(load_manifest(day, "v2")["camera_id"])
+    assert set(golden_manifest(day, again.golden or 0)["camera_id"]) == set(rest["camera_id"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +16,8 @@ from its_platform.doctor.finding import Finding
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings, load_settings
 from its_platform.stack import PartStatus
+from its_platform.stores.keys import Owner
+from its_platform.stores.objects import S3Store, open_keys
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -179,3 +181,29 @@ def test_a_doctor_starts_no_database(settings: Settings) -> None:
     for check in loop.CHECKS:
         assert ill(check(settings)) == []
     assert not (settings.home / "postgres").exists()
+
+
+def test_what_a_bucket_lacks_is_named(settings: Settings, s3_address: str) -> None:
+    S3Store(s3_address).create_bucket()
+    (found,) = servers.check_objects(settings.model_copy(update={"objects_url": s3_address}))
+    assert not found.is_well
+    assert "bucket has no versions of what is replaced or deleted, no expiry" in found.finding
+    assert servers.check_objects(settings) == [], "a folder is no bucket"
+
+
+def test_keys_that_are_lost_changed_or_open_to_others_are_named(settings: Settings) -> None:
+    keys = open_keys(settings)
+    assert "none yet" in servers.check_keys(settings)[0].finding
+    keys.for_sealing(None)
+    keys.for_sealing(Owner("north", date(2026, 5, 1)))
+    assert servers.check_keys(settings)[0].finding == f"2 keys of cameras and days in {keys.folder}"
+    master = next((keys.folder / "master").glob("*.key"))
+    master.chmod(0o644)
+    (found,) = ill(servers.check_keys(settings))
+    assert found.remedy == f"chmod 600 {master}"
+    master.unlink()
+    (found,) = doctor.examine(settings, (servers.check_keys,))
+    assert "The master key" in found.finding
+    assert "its keys import" in found.remedy
+    plain = settings.model_copy(update={"objects": settings.objects.model_copy(update={"sealed": False})})
+    assert "not encrypted" in ill(servers.check_keys(plain))[0].finding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,8 @@ from its_platform import dagster_runs, processes
 from its_platform.dagster_runs import JobRun
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings
-from its_platform.supervisor import RunWatch, _guarded
+from its_platform.stores.objects import DirectoryStore
+from its_platform.supervisor import ExpiryWatch, RunWatch, _guarded
 
 
 class Dagster:
@@ -71,6 +73,26 @@ def test_sensors_that_wait_for_a_past_time_have_the_daemon_restarted(settings: S
     told.ahead_s = 86_400.0
     watch.look(20.0)
     assert told.restarted == ["dagster-daemon"]
+
+
+def test_footage_that_expired_is_removed_once_a_day_where_nobody_else_does_it(settings: Settings) -> None:
+    own = settings.model_copy(update={"objects": settings.objects.model_copy(update={"retention_days": 20})})
+    store, watch = DirectoryStore(own.home / "objects"), ExpiryWatch(own)
+    elsewhere = ExpiryWatch(own.model_copy(update={"objects_url": "s3+https://key:secret@s3.example.org/its"}))
+
+    def look(now: float) -> list[str]:
+        store.put("frames/old.jpg", b"x")
+        os.utime(store.path("frames/old.jpg"), (0, 0))
+        for one in (watch, elsewhere):
+            one.look(now)
+        if watch.work is not None:
+            watch.work.join(60)
+        return list(store.list())
+
+    assert look(0.0) == []
+    assert look(3600.0) == ["frames/old.jpg"]
+    assert look(90_000.0) == []
+    assert elsewhere.work is None
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:

@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from its_platform.frames.index import FrameIndex, FrameRow
+from its_platform.frames.ingest import object_key
 from its_platform.labels import Box, FrameLabels
 from its_platform.labels.store import add_labels
 from its_platform.stores import Stores
+from its_platform.stores.keys import Owner
 
 START = datetime(2026, 5, 1, 8, tzinfo=UTC)
 WIDTH, HEIGHT = 64, 48
@@ -37,8 +39,9 @@ def add_frames(
     for captured_at, sequence in moments:
         data = _jpeg(f"{camera_id}{captured_at}{sequence}")
         frame_hash = hashlib.sha256(data).hexdigest()
-        key = f"frames/{frame_hash[:2]}/{frame_hash}.jpg"
-        stores.objects.put(key, data)
+        owner = Owner.of(camera_id, captured_at)
+        key = object_key(owner, frame_hash)
+        stores.objects.put(key, data, owner)
         figures: dict[str, Any] = dict.fromkeys(
             ("brightness", "contrast", "sharpness", "noise", "overexposed", "underexposed"), 0.0
         )

@@ -19,6 +19,7 @@ from its_platform.frames.index import FrameIndex
 from its_platform.frames.ingest import has_new_footage, ingest, load_image
 from its_platform.simulation.timeline import append_segment
 from its_platform.stores import Stores
+from its_platform.stores.keys import Owner
 
 Write = Callable[..., Path]
 START = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -39,8 +40,8 @@ def test_every_frame_has_a_row_and_an_object_named_by_its_content(stores: Stores
     for row in rows.itertuples():
         data = stores.objects.get(row.object_key)
         assert content_hash(data) == row.frame_hash
-        assert row.object_key == f"frames/{row.frame_hash[:2]}/{row.frame_hash}.jpg"
-    assert load_image(stores, rows.iloc[0].frame_hash).shape == (96, 160, 3)
+        assert row.object_key == f"frames/a/2026-05-01/{row.frame_hash}.jpg"
+    assert load_image(stores, rows.iloc[0].object_key).shape == (96, 160, 3)
     assert set(rows["light"]) == {"day"}
     assert (rows["width"][0], rows["height"][0]) == (160, 96)
 
@@ -97,10 +98,10 @@ def test_a_failed_write_of_an_object_leaves_no_row_without_one(
 ) -> None:
     put = type(stores.objects).put
 
-    def fail(self: object, key: str, data: bytes) -> None:
-        if key[7] in "01234567":
+    def fail(self: object, key: str, data: bytes, owner: Owner | None = None) -> None:
+        if key.rpartition("/")[2][0] in "01234567":
             raise OSError(28, "No space left on device")
-        put(self, key, data)  # type: ignore[arg-type]
+        put(self, key, data, owner)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(stores.objects), "put", fail)
     with pytest.raises(OSError, match="space"):

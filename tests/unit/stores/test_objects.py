@@ -12,21 +12,45 @@ import pytest
 
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import Settings, load_settings
-from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, StorageFull, open_objects
+from its_platform.stores import s3
+from its_platform.stores.keys import KeyFolder
+from its_platform.stores.objects import DirectoryStore, ObjectStore, S3Store, StorageFull, open_objects, open_plain
+from its_platform.stores.sealing import SealedStore
+
+# MinIO is built by the first test that asks for it.
+BUILT = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PLAIN = [
+    "directory",
+    "s3",
+    "s3 below a prefix",
+    pytest.param("seaweedfs", marks=pytest.mark.services),
+    pytest.param("minio", marks=BUILT),
+]
+SEALED = [
+    "directory, sealed",
+    "s3, sealed",
+    pytest.param("seaweedfs, sealed", marks=pytest.mark.services),
+    pytest.param("minio, sealed", marks=BUILT),
+]
 
 
-@pytest.fixture(params=["directory", "s3", "s3 below a prefix", pytest.param("seaweedfs", marks=pytest.mark.services)])
+@pytest.fixture(params=[*PLAIN, *SEALED])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "directory":
-        return DirectoryStore(tmp_path / "objects")
-    if request.param == "seaweedfs":
-        store = open_objects(request.getfixturevalue("servers"))
+    name, _, is_sealed = request.param.partition(", ")
+    store: ObjectStore
+    if name == "directory":
+        store = DirectoryStore(tmp_path / "objects")
+    elif name == "seaweedfs":
+        store = open_plain(request.getfixturevalue("servers"))
         assert isinstance(store, S3Store)
         store.prefix = f"{uuid.uuid4().hex}/"
-        return store
-    store = S3Store(request.getfixturevalue("s3_address") + ("/part" if "prefix" in request.param else ""))
-    store.create_bucket()
-    return store
+    elif name == "minio":
+        store = S3Store(f"{request.getfixturevalue('minio')}/{uuid.uuid4().hex}")
+        store.create_bucket()
+    else:
+        store = S3Store(request.getfixturevalue("s3_address") + ("/part" if "prefix" in name else ""))
+        store.create_bucket()
+    return SealedStore(store, KeyFolder(tmp_path / "keys")) if is_sealed else store
 
 
 def test_what_was_put_is_got_back_bit_for_bit(objects: ObjectStore) -> None:
@@ -94,7 +118,8 @@ def test_a_put_that_fails_leaves_the_old_object(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a"]
 
 
-def test_an_s3_server_that_is_away_is_unavailable_and_not_empty() -> None:
+def test_an_s3_server_that_is_away_is_unavailable_and_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "FIRST_PAUSE_S", 0.001)
     store = S3Store("s3+http://key:secret@127.0.0.1:9/bucket")
     with pytest.raises(ServerUnavailable):
         store.exists("a")
@@ -107,11 +132,11 @@ def test_the_secret_stays_out_of_words(objects: ObjectStore) -> None:
 
 
 def test_the_services_profile_has_a_server_of_its_own_unless_it_is_given_one(tmp_path: Path) -> None:
-    own = open_objects(load_settings(profile="services", home=tmp_path))
+    own = open_plain(load_settings(profile="services", home=tmp_path))
     assert isinstance(own, S3Store)
     assert own.endpoint == "127.0.0.1:18333"
     address = "s3+https://key:secret@s3.example.org/frames"
-    given = open_objects(load_settings(profile="services", home=tmp_path, objects_url=address))
+    given = open_plain(load_settings(profile="services", home=tmp_path, objects_url=address))
     assert isinstance(given, S3Store)
     assert given.endpoint == "s3.example.org"
 
@@ -129,7 +154,8 @@ def test_a_folder_that_others_share_is_used_where_it_is_and_never_made(settings:
     assert not (tmp_path / "shared").exists()
     (tmp_path / "shared").mkdir()
     open_objects(shared).put("frames/a.jpg", b"picture")
-    assert (tmp_path / "shared" / "frames" / "a.jpg").read_bytes() == b"picture"
+    assert (tmp_path / "shared" / "frames" / "a.jpg").is_file()
+    assert open_objects(shared).get("frames/a.jpg") == b"picture"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

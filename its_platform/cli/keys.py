@@ -1,0 +1,97 @@
+"""`its keys`: the keys that objects are sealed with."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from its_platform.cli.output import JsonFlag, emit, say
+from its_platform.settings import load_settings
+
+if TYPE_CHECKING:
+    from its_platform.stores.keys import KeyFolder
+
+app = typer.Typer(help="The keys that objects are sealed with.", no_args_is_help=True)
+FileArgument = Annotated[Path, typer.Argument(help="The file of exported keys.", show_default=False)]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="File with the passphrase in its first line; without one it is asked for."),
+]
+
+
+@app.command("list")
+def list_keys(json: JsonFlag = False) -> None:
+    """Every key, in use or destroyed, and the master key that wraps it."""
+    emit(_keys().facts(), json)
+
+
+@app.command()
+def rotate(json: JsonFlag = False) -> None:
+    """Wrap all data keys by a new master key; objects stay as they are. Finishes one that was cut off."""
+    master, wrapped = _keys().rotate()
+    emit({"master": master, "keys_wrapped": wrapped}, json)
+    say("Exports of before hold the old master key: `its keys export` again.")
+
+
+@app.command()
+def destroy(
+    camera: Annotated[str, typer.Option(help="Whose footage is erased.", show_default=False)],
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="UTC day of capture.", show_default=False)],
+    why: Annotated[str, typer.Option(help="The reason, kept with the time and who it was.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Erase a camera's frames of one day for ever, in every copy, by destroying their key."""
+    from its_platform.frames.erasure import erase
+    from its_platform.stores import open_stores
+    from its_platform.stores.keys import Owner
+
+    owner = Owner(camera, day.date())
+    if not yes:
+        typer.confirm(f"Erase all frames of {camera} on {owner.day} for ever?", abort=True, err=True)
+    done = erase(open_stores(load_settings()), _keys(), owner, getpass.getuser(), why)
+    emit({"erased": str(done.owner), "frames": done.frames - len(done.unsealed), "unsealed": done.unsealed}, json)
+    if done.unsealed:
+        say(f"{len(done.unsealed)} of its frames were stored unsealed and stay: remove these objects and their copies.")
+    say("Exports of the keys made before can still open them: destroy those files.")
+
+
+@app.command("export")
+def export_file(file: FileArgument, passphrase_file: PassphraseOption = None, json: JsonFlag = False) -> None:
+    """Write the master key and the data keys to a file that only the passphrase opens."""
+    from its_platform.stores.key_export import export_keys
+
+    count = export_keys(_keys(), file, _passphrase(passphrase_file, is_new=True))
+    emit({"file": file, "data_keys": count}, json)
+
+
+@app.command("import")
+def import_file(file: FileArgument, passphrase_file: PassphraseOption = None, json: JsonFlag = False) -> None:
+    """Bring exported keys into this home; what was destroyed here stays destroyed."""
+    from its_platform.stores.key_export import import_keys
+
+    new, destroyed = import_keys(_keys(), file, _passphrase(passphrase_file))
+    emit({"data_keys_new": new, "destroyed": destroyed}, json)
+
+
+def _keys() -> KeyFolder:
+    from its_platform.stores.objects import open_keys
+
+    return open_keys(load_settings())
+
+
+def _passphrase(path: Path | None, is_new: bool = False) -> str:
+    """Never an argument: the list of processes shows those to everybody."""
+    from its_platform.errors import BadInput
+
+    if path is not None:
+        lines = path.read_text("utf-8").splitlines()
+        return lines[0] if lines else ""
+    if not sys.stdin.isatty():
+        raise BadInput("There is nobody to ask for the passphrase.", "Name a file with --passphrase-file.")
+    return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=is_new, err=True))
