@@ -333,6 +333,22 @@ class MartSettings(_Group):
     every_hours: int = Field(1, ge=1, le=24, description="How often Dagster builds them.")
 
 
+class BackupSettings(_Group):
+    """Where copies of everything go that a machine may lose."""
+
+    url: str | None = Field(
+        None,
+        repr=False,
+        description="Folder or bucket for backups: `file:///folder`, or `s3+https://key:secret@host:port/bucket`.",
+    )
+    authority: Path | None = Field(
+        None, description="Who signed the certificate of that S3 server, where the system does not know them (PEM)."
+    )
+    warn_after_days: float = Field(
+        2.0, gt=0, description="`its doctor` tells of a last backup that is older; only where there is a url."
+    )
+
+
 class Settings(BaseSettings):
     """The whole tree. `home` holds all state of a checkout."""
 
@@ -368,6 +384,7 @@ class Settings(BaseSettings):
     security: SecuritySettings = SecuritySettings()
     sensors: SensorSettings = SensorSettings()
     marts: MartSettings = MartSettings()
+    backup: BackupSettings = BackupSettings()
 
     @model_validator(mode="after")
     def _replicas_have_ports(self) -> Settings:

@@ -85,6 +85,13 @@ def open_objects(settings: Settings) -> ObjectStore:
     return DirectoryStore(settings.home / "objects")
 
 
+def open_stored(settings: Settings) -> DirectoryStore | S3Store:
+    """The objects as they lie there, under whatever stands before them: for copies, which open nothing."""
+    found = open_objects(settings)
+    assert isinstance(found, DirectoryStore | S3Store)
+    return found
+
+
 def objects_key(settings: Settings) -> tuple[str, str]:
     """Name and secret of the one user of this home's own S3 server."""
     return "its", password(settings.services / "passwords" / "objects")
@@ -95,6 +102,12 @@ def check_key(key: str) -> str:
     if not _KEY.fullmatch(key) or any(part in {".", ".."} for part in key.split("/")) or len(key) > 900:
         raise BadInput(f"{key!r} cannot be the key of an object.", "Use a relative path of letters, digits and _.=+@-.")
     return key
+
+
+def file_stamp(path: Path) -> str:
+    """A word that changes when the file is written anew. Raises `FileNotFoundError`."""
+    found = path.stat()
+    return f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
 
 
 class DirectoryStore:
@@ -159,6 +172,18 @@ class DirectoryStore:
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 
+    def erase(self, key: str) -> None:
+        """Delete it so that nothing of it can be had again."""
+        self.delete(key)
+
+    def stamps(self) -> Iterator[tuple[str, str]]:
+        """Each key with a word that changes when the object does, without reading it."""
+        for key in self.list():
+            try:
+                yield key, file_stamp(self.path(key))
+            except FileNotFoundError:
+                continue
+
 
 class S3Store:
     """Objects in a bucket of any S3 API.
@@ -166,16 +191,18 @@ class S3Store:
     address: `s3+http://key:secret@host:port/bucket` or `s3+https://…`, optionally with `/prefix` after the bucket.
     Without a key in it, the credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from
     ~/.aws/credentials. root: the authority that signed the server's certificate, where the system does not know it.
+    named_by: the setting that a person looks at where something is wrong with the address.
     """
 
-    def __init__(self, address: str, root: Path | None = None) -> None:
+    def __init__(self, address: str, root: Path | None = None, named_by: str = "ITS_OBJECTS_URL") -> None:
         self.root = root
+        self.named_by = named_by
         parts = urlsplit(address)
         bucket, _, prefix = parts.path.strip("/").partition("/")
         if parts.scheme not in {"s3+http", "s3+https"} or not parts.hostname or not bucket:
             raise BadInput(
                 "The address of the object store cannot be read.",
-                "It looks like s3+http://key:secret@host:port/bucket.",
+                f"{named_by} looks like s3+http://key:secret@host:port/bucket.",
             )
         self.endpoint = parts.hostname + (f":{parts.port}" if parts.port else "")
         self.bucket = bucket
@@ -255,6 +282,21 @@ class S3Store:
         with self._translated(key):
             self.client.remove_object(self.bucket, name)
 
+    def erase(self, key: str) -> None:
+        """Delete it so that nothing of it can be had again: every version that the bucket kept."""
+        name = self.prefix + check_key(key)
+        with self._translated(key):
+            for item in self.client.list_objects(self.bucket, prefix=name, recursive=True, include_version=True):
+                if item.object_name == name:
+                    self.client.remove_object(self.bucket, name, version_id=item.version_id)
+
+    def stamps(self) -> Iterator[tuple[str, str]]:
+        """Each key with a word that changes when the object does, without reading it."""
+        with self._translated(self.bucket):
+            for item in self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True):
+                moment = item.last_modified.isoformat() if item.last_modified else ""
+                yield str(item.object_name).removeprefix(self.prefix), f"{item.etag}-{item.size}-{moment}"
+
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         """What the SDK raises, in the platform's words."""
@@ -273,10 +315,10 @@ class S3Store:
             if error.code in {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
                 raise BadInput(
                     f"The object store at {self.endpoint} refuses the credentials ({error.code}).",
-                    "Check ITS_OBJECTS_URL or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+                    f"Check {self.named_by} or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
                 ) from error
             raise ServerUnavailable(f"The object store at {self.endpoint} answers {error.code}.") from error
         except (HTTPError, MinioException, OSError) as error:
             raise ServerUnavailable(
-                f"The object store at {self.endpoint} does not answer.", "Start it, or check ITS_OBJECTS_URL."
+                f"The object store at {self.endpoint} does not answer.", f"Start it, or check {self.named_by}."
             ) from error

@@ -25,6 +25,7 @@ from its_platform.telemetry import SILENT
 _REMOTE = "store"
 _TAG = "dataset/"
 _SHELF = "datasets"
+BUNDLE = "repository.bundle"
 _CONFIGURATION = f"""[core]
     remote = {_REMOTE}
     analytics = false
@@ -177,6 +178,59 @@ def prove(settings: Settings, name: str) -> int:
         if _md5(path.read_bytes()) != md5.removesuffix(".dir"):
             raise DataRepositoryBroken(f"The remote's copy of {what} is damaged.", f"Remove {path} and push again.")
     return len(recorded)
+
+
+def bundle(settings: Settings) -> bytes | None:
+    """The history of the data repository with all its tags, as `git bundle` writes it; None where there is none."""
+    if not list_versions(settings):
+        return None
+    with _held(settings), tempfile.TemporaryDirectory(prefix="its-bundle-") as space:
+        made = Path(space) / BUNDLE
+        _git(repository(settings), "bundle", "create", "--quiet", str(made), "--all")
+        return made.read_bytes()
+
+
+def kept_files(settings: Settings) -> list[str]:
+    """DVC's names (MD5) of all files of all versions, and of its lists of them."""
+    found: set[str] = set()
+    for name in list_versions(settings):
+        commit = str(_tagged_commit(settings, name))
+        found |= {_pointer(settings, name, commit), *_recorded(settings, name, commit).values()}
+    return sorted(found)
+
+
+def read_file(settings: Settings, md5: str) -> bytes:
+    """A file by DVC's name of it, from this machine or from the remote. Raises `DataRepositoryBroken`."""
+    for store in (repository(settings) / ".dvc" / "cache", remote(settings) / "files"):
+        path = _object(store, md5)
+        if path.is_file() and _md5(data := path.read_bytes()) == md5.removesuffix(".dir"):
+            return data
+    raise DataRepositoryBroken(f"The file {md5} of a dataset version is gone or damaged.", "`its doctor` names it.")
+
+
+def file_key(md5: str) -> str:
+    """Where DVC keeps a file of this name, below a remote or its cache."""
+    return _object(Path(), md5).as_posix()
+
+
+def restore(settings: Settings, bundled: bytes, files: Iterator[tuple[str, bytes]]) -> int:
+    """Fill an empty remote with what `bundle` and `read_file` gave, prove it, and begin the repository from it.
+
+    files: what `file_key` says, and the content. Gives how many versions there are then. A remote that has versions
+    keeps them, and is only proved.
+    """
+    far = remote(settings)
+    if not (far / "git").is_dir():
+        (far / "files").mkdir(parents=True, exist_ok=True)
+        for key, data in files:
+            path = far / "files" / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        with tempfile.TemporaryDirectory(prefix="its-bundle-") as space:
+            (Path(space) / BUNDLE).write_bytes(bundled)
+            _git(far, "clone", "--quiet", "--bare", str(Path(space) / BUNDLE), "git.new")
+        (far / "git.new").rename(far / "git")
+    return sum(1 for name in fetch(settings) if prove(settings, name))
 
 
 def _pushed(settings: Settings) -> Path:
