@@ -102,7 +102,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **client_environment(settings, name)}
     try:
-        return subprocess.Popen(words, env=environment, stdin=stdin, **streams)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(words, env=environment, stdin=stdin, **streams)  # type: ignore[call-overload]
     except OSError as error:
         raise BadInput(f"{words[0]} cannot be run: {error.strerror}.", "Install PostgreSQL's client.") from error
 

@@ -180,7 +180,7 @@ def _check_empty(home: Path) -> None:
     if (home / KEYS / "data").exists():
         data.append(f"{KEYS}/data")
     if home.is_file() or data:
-        what = f"has {data[0]} in it" if data else "is a file"
+        what = f"has data in it ({data[0]})" if data else "is a file"
         raise BadInput(f"The home {home} {what}.", "Name a new or an empty folder; only the master key may lie in it.")
 
 
