@@ -364,9 +364,11 @@ class Settings(BaseSettings):
     environments: Path = Field(REPOSITORY / ".venvs", description="Where the environments of DVC and Triton are.")
     database_url: str | None = Field(None, description="PostgreSQL of someone else; its database name is a prefix.")
     objects_url: str | None = Field(None, description="S3 of someone else, or `file:///folder`, for frames.")
-    data_remote: Path | None = Field(
+    data_remote: str | None = Field(
         None,
-        description="Folder that dataset versions are pushed to and pulled from; `dvc-remote` in `home` unless set.",
+        repr=False,
+        description="Folder, or bucket as `s3+https://key:secret@host:port/bucket`, that dataset versions are pushed "
+        "to and pulled from; else `dvc-remote` in `home`, or the bucket `its-data` of the home's own S3 server.",
     )
     classes: tuple[str, ...] = Field(
         ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"), description="Classes of a new dataset version."

@@ -84,7 +84,7 @@ def _ask_server(settings: Settings, question: str) -> list[str]:
         _address(settings, "postgres"), poolclass=sa.NullPool, creator=_connector(settings, "postgres")
     )
     with _translated(settings), server.connect() as connection:
-        return [str(value) for value in connection.execute(sa.text(question)).scalars()]
+        return [str(row[0]) for row in connection.execute(sa.text(question)).all()]
 
 
 def _address(settings: Settings, name: str) -> URL:

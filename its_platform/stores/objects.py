@@ -39,6 +39,10 @@ class StorageFull(TransientError):
     """There is no room for what was to be written; nothing of it was."""
 
 
+class NoBucket(BadInput):
+    """The server answers and has no bucket of this name."""
+
+
 def no_room(folder: Path, error: BaseException) -> StorageFull | None:
     """The error to raise when `error` says that the disk under `folder` is full; None when it says something else."""
     words = os.strerror(errno.ENOSPC)
@@ -216,6 +220,16 @@ class S3Store:
         return f"S3Store({self.endpoint}/{self.bucket}/{self.prefix})"
 
     @property
+    def url(self) -> str:
+        """The server, for other clients."""
+        return f"{'https' if self._is_secure else 'http'}://{self.endpoint}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and secret of who asks; empty where the environment has them."""
+        return self._access, self._secret
+
+    @property
     def client(self) -> Minio:
         if self._client is None:
             import urllib3
@@ -309,7 +323,7 @@ class S3Store:
             if error.code in {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}:
                 raise NotFound(f"There is no object {key}.") from error
             if error.code == "NoSuchBucket":
-                raise BadInput(
+                raise NoBucket(
                     f"The bucket {self.bucket} does not exist at {self.endpoint}.", "its up creates it."
                 ) from error
             if error.code in {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
