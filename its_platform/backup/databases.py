@@ -81,8 +81,8 @@ def move_paths(settings: Settings, name: str, old: Path, new: Path) -> int:
     )
     quoted, moved = engine.dialect.identifier_preparer.quote_identifier, 0
     with engine.begin() as connection:
-        for table, column in connection.execute(columns).tuples().all():
-            t, c = quoted(str(table)), quoted(str(column))
+        for row in connection.execute(columns).all():
+            t, c = quoted(str(row[0])), quoted(str(row[1]))
             change = sa.text(f"UPDATE {t} SET {c} = :new || substr({c}, length(:old) + 1) WHERE starts_with({c}, :old)")
             for before, after in ((f"{old}/", f"{new}/"), (f"{old.as_uri()}/", f"{new.as_uri()}/")):
                 moved += connection.execute(change, {"old": before, "new": after}).rowcount

@@ -60,7 +60,7 @@ def home_sources(settings: Settings) -> Iterator[Source]:
         for path in sorted((settings.home / folder).rglob("*")):
             name = path.relative_to(settings.home).as_posix()
             # A name with a dot in front, and `.part`, is what somebody is still writing.
-            is_passing = name.startswith(PASSING) or path.name.startswith(".") or path.suffix in {".part", ".lock"}
+            is_passing = name.startswith(PASSING) or "/." in name or path.suffix in {".part", ".lock"}
             if path.is_file() and not is_passing:
                 yield _file(f"{HOME}/{name}", path, may_vanish=True)
     if (settings.home / PROFILE_FILE).is_file():

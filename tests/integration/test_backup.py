@@ -25,7 +25,6 @@ from its_platform.backup import (
     verify_backup,
 )
 from its_platform.backup.creating import alone
-from its_platform.doctor import backups
 from its_platform.errors import BadInput, LeaseHeld
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.release import real_outside, served
@@ -34,7 +33,7 @@ from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stack import start_stack, stop_stack
 from its_platform.stores import open_stores, versions
 from its_platform.stores.object_server import INNER_PORTS
-from its_platform.stores.objects import S3Store, objects_key, open_stored
+from its_platform.stores.objects import open_stored
 from its_platform.stores.registry import MODEL_NAME, folder_digest
 from needs import need, need_stores
 from ports import free_port_range
@@ -209,19 +208,3 @@ def test_pruning_keeps_the_newest_whole(drill: Drill) -> None:
     assert drill.made.backup.id in removed
     assert [one.id for one in list_backups(drill.target)[0]] == [made.backup.id]
     assert verify_backup(drill.target).is_whole
-
-
-def test_a_second_bucket_holds_the_same(drill: Drill) -> None:
-    if drill.second.profile != "services":
-        pytest.skip("the embedded profile has no S3 server")
-    key, secret = objects_key(drill.second)
-    address = f"s3+https://{key}:{secret}@{drill.second.host}:{drill.second.ports.objects}/copies/city"
-    backup = drill.second.backup.model_copy(update={"url": address, "authority": drill.second.certificates / "ca.pem"})
-    settings = drill.second.model_copy(update={"backup": backup})
-    target = open_target(settings)
-    assert isinstance(target.store, S3Store)
-    made = create_backup(settings, target)
-    assert made.sent > 0
-    assert create_backup(settings, target).sent < made.sent
-    assert verify_backup(target).is_whole
-    assert backups.check_backups(settings)[0].is_well
