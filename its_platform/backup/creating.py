@@ -20,7 +20,6 @@ from its_platform.backup.target import Backup, Member, Target, claim, list_backu
 from its_platform.errors import LeaseHeld, NotFound
 from its_platform.settings import Settings
 from its_platform.stores.database import server_version
-from its_platform.stores.objects import S3Store
 from its_platform.telemetry import Progress, no_progress
 
 # Requests to two servers that wait for each other most of the time.
@@ -43,8 +42,7 @@ def create_backup(settings: Settings, target: Target, progress: Progress = no_pr
     `StorageFull` and `ServerUnavailable`. What was sent before stays, and need not be sent again.
     """
     with alone(settings):
-        if isinstance(target.store, S3Store):
-            target.store.create_bucket()
+        target.prepare()
         platform = claim(settings, target)
         # Before what may fail: a key that was destroyed is to be gone now.
         mirror_keys(settings, target)

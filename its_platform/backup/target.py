@@ -77,6 +77,14 @@ class Target:
     name: str
     _blobs: set[str] | None = field(default=None, repr=False)
 
+    def prepare(self) -> None:
+        """Make the bucket, or the folders: what lies in them holds the databases, and is for their owner alone."""
+        if isinstance(self.store, S3Store):
+            self.store.create_bucket()
+        else:
+            for name in (BLOBS, BACKUPS, "keys"):
+                (self.store.folder / name).mkdir(mode=0o700, exist_ok=True)
+
     def blobs(self) -> set[str]:
         """The names of all blobs that lie here; read once."""
         if self._blobs is None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from its_platform.backup import Target, create_backup, list_backups, open_target, restore_backup
-from its_platform.backup import databases
+from its_platform.backup import Target, create_backup, databases, list_backups, open_target, restore_backup
 from its_platform.backup import target as place
 from its_platform.backup.target import BackupDamaged
 from its_platform.doctor.backups import check_backups
@@ -115,6 +115,8 @@ def test_a_server_that_is_away_is_told_with_the_setting_that_names_it(home: Sett
 
 def test_what_comes_back_is_what_was_there(home: Settings, target: Target, elsewhere: Path) -> None:
     made = create_backup(home, target)
+    for name in ("blobs", "backups", "keys"):
+        assert (target.store.folder / name).stat().st_mode & 0o777 == 0o700  # type: ignore[union-attr]
     restored = restore_backup(target, "latest", elsewhere)
     assert (restored.backup, restored.members) == (made.backup, 21)
     stores = open_stores(load_settings(home=elsewhere))
@@ -182,12 +184,17 @@ def test_the_doctor_tells_of_an_old_backup_where_a_place_is_set(home: Settings, 
     assert any("was changed" in one.finding for one in check_backups(settings))
 
 
-def test_a_password_is_not_on_the_command_line_of_pg_dump(home: Settings) -> None:
+def test_a_password_is_not_on_the_command_line_of_pg_dump(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     address = make_url(home.database_url or "").set(password="hidden")
     known = home.model_copy(update={"database_url": address.render_as_string(hide_password=False)})
-    content = databases.dump(known, "its")
-    assert next(content).startswith(b"PGDMP")
-    words = [word for child in psutil.Process().children() for word in child.cmdline()]
-    content.close()
-    assert any(word.endswith("pg_dump") for word in words)
-    assert not any("hidden" in word for word in words)
+    begun: list[list[str]] = []
+
+    def popen(words: list[str], really=subprocess.Popen, **rest: Any) -> subprocess.Popen[bytes]:  # type: ignore[no-untyped-def]
+        begun.append(words)
+        return really(words, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(databases.subprocess, "Popen", popen)
+    assert next(databases.dump(known, "its")).startswith(b"PGDMP")
+    (words,) = begun
+    assert words[0].endswith("pg_dump")
+    assert "hidden" not in " ".join(words)
