@@ -139,7 +139,8 @@ class Target:
         """Make a backup of what was stored: the one moment from which it is there."""
         content = {**facts, "created_at": created_at.isoformat(), "listing": asdict(listing), "schema": SCHEMA}
         data = json.dumps(content, indent=1, sort_keys=True).encode()
-        name = f"{created_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(data).hexdigest()[:DIGEST_IN_ID]}"
+        moment = f"{created_at:%Y%m%dT%H%M%S}.{created_at.microsecond // 1000:03d}Z"
+        name = f"{moment}-{hashlib.sha256(data).hexdigest()[:DIGEST_IN_ID]}"
         self.store.put(f"{BACKUPS}/{name}.json", data)
         return _backup(name, data, self.name)
 

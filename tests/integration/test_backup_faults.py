@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import resource
+import signal
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +22,24 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
+from its_platform import cli
 from its_platform.backup import Target, create_backup, databases, list_backups, open_target, restore_backup
 from its_platform.backup import target as place
 from its_platform.backup.target import BackupDamaged
 from its_platform.doctor.backups import check_backups
 from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.settings import Settings, load_settings
 from its_platform.stores import Stores, open_stores
-from its_platform.stores.objects import DirectoryStore, StorageFull
+from its_platform.stores.objects import StorageFull
 from its_platform.stores.schema import CameraRow
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
+
+MOMENT = datetime(2026, 5, 1, tzinfo=UTC)
+FRAME = FrameRow(
+    "north", MOMENT, "", "", 64, 48, None, "test", "day", "clear", 0.5, 0.2, 6.0, 1.0, 0.0, 0.0, False, MOMENT
+)
 
 
 @pytest.fixture
@@ -65,35 +80,92 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-class Killed(BaseException):
-    """As the end of the process: nothing may catch it."""
+@pytest.fixture
+def variables(home: Settings, target: Target, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What points the `its` command at this home and this target."""
+    monkeypatch.setenv("ITS_DATABASE_URL", home.database_url or "")
+    monkeypatch.setenv("ITS_BACKUP__URL", target.store.folder.as_uri())  # type: ignore[union-attr]
+    return dict(os.environ)
 
 
-def test_one_that_is_cut_off_is_no_backup_and_the_next_sends_the_rest(
-    home: Settings, target: Target, monkeypatch: pytest.MonkeyPatch
+def test_one_that_is_killed_is_no_backup_and_the_next_sends_the_rest(
+    stores: Stores, home: Settings, target: Target, variables: dict[str, str]
 ) -> None:
-    sent = 0
-
-    def put(self: DirectoryStore, key: str, data: bytes, really=DirectoryStore.put) -> None:  # type: ignore[no-untyped-def]
-        nonlocal sent
-        if key.startswith("blobs/"):
-            sent += 1
-            if sent > 10:
-                raise Killed
-        really(self, key, data)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(DirectoryStore, "put", put)
-        with pytest.raises(Killed):
-            create_backup(home, target)
-    assert list_backups(target) == ([], {})
+    for number in range(600):
+        stores.objects.put(f"frames/many/{number:03d}.jpg", f"{number:09d}".encode() * 3000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "its_platform.cli", "backup", "create"], env=variables, stderr=subprocess.DEVNULL
+    )
+    while len(list(target.store.list("blobs/"))) < 50:
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     there = len(list(target.store.list("blobs/")))
-    assert there >= 10
-    made = create_backup(home, open_target(home, (target.store.folder).as_uri()))  # type: ignore[union-attr]
-    objects = [member for member in target.members(made.backup) if member.path.startswith("objects/")]
-    assert len(objects) == 20
-    assert made.sent < made.backup.size
+    assert 50 <= there < 600
+    assert list_backups(target) == ([], {})
+    made = create_backup(home, open_target(load_settings()))
+    assert made.backup.members == 621
+    assert made.sent < made.backup.size - (there - 25) * 27_000
     assert [one.id for one in list_backups(target)[0]] == [made.backup.id]
+
+
+def test_no_row_of_a_backup_that_was_made_beside_writers_names_an_object_that_it_lacks(
+    stores: Stores, home: Settings, target: Target, elsewhere: Path
+) -> None:
+    is_over = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count():
+            if is_over.is_set():
+                return
+            name = f"{number:06d}"
+            key = f"frames/{name}.jpg"
+            stores.objects.put(key, name.encode())
+            captured_at = MOMENT + timedelta(seconds=number)
+            FrameIndex(stores).add([replace(FRAME, captured_at=captured_at, frame_hash=name, object_key=key)])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while FrameIndex(stores).count() < 5:
+            time.sleep(0.05)
+        create_backup(home, target)
+        while FrameIndex(stores).count() < 10:
+            time.sleep(0.05)
+        create_backup(home, target)
+    finally:
+        is_over.set()
+        writer.join()
+    restore_backup(target, "latest", elsewhere)
+    back = open_stores(load_settings(home=elsewhere))
+    rows = FrameIndex(back).query()
+    assert len(rows) >= 10
+    assert [key for key in rows["object_key"] if not back.objects.exists(key)] == []
+
+
+def test_the_commands_go_from_create_to_prune_and_tell_of_damage(
+    target: Target, variables: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def its(*words: str) -> tuple[int, Any, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.main(["backup", *words])
+        said = capsys.readouterr()
+        return int(end.value.code or 0), json.loads(said.out) if said.out else None, said.err
+
+    first, second = (its("create", "--json")[1]["id"] for _ in range(2))
+    assert [row["id"] for row in its("list", "--json")[1]] == [first, second]
+    assert its("verify", first, "--json")[0] == 0
+    blob = max(target.store.list("blobs/"), key=lambda key: len(target.store.get(key)))
+    target.store.delete(blob)
+    code, told, _ = its("verify", "--json")
+    assert code == 1
+    assert "missing" in next(iter(told["problems"].values()))
+    code, _, said = its("verify", "20200101T000000Z-000000000000")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "There is no backup 20200101T000000Z-000000000000" in said
+    assert its("create", "--keep", "1", "--json")[1]["removed"] == [first, second]
+    assert its("prune", "--keep", "1", "--json")[1] == {"removed": []}
+    assert its("verify", "--json")[0] == 0
 
 
 def test_a_full_disk_is_told_and_leaves_no_backup(home: Settings, target: Target) -> None:
