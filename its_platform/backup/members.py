@@ -20,7 +20,7 @@ from its_platform.errors import ServerUnavailable
 from its_platform.settings import PROFILE_FILE, Settings
 from its_platform.stores import versions
 from its_platform.stores.database import database_names
-from its_platform.stores.objects import DirectoryStore, S3Store, file_stamp, open_stored
+from its_platform.stores.objects import DirectoryStore, S3Store, file_stamp, open_plain
 
 # Below the home: what no server keeps for itself and nothing else brings back.
 FOLDERS = ("triton", "mlartifacts", "dagster/storage", "evidently", "reports", "simulation", "demo", "loop")
@@ -89,7 +89,7 @@ def table_sources(settings: Settings) -> Iterator[Source]:
 
 def object_sources(settings: Settings) -> Iterator[Source]:
     """Objects as they are stored: sealed ones stay sealed."""
-    store = open_stored(settings)
+    store = open_plain(settings)
     for key, stamp in store.stamps():
         yield Source(f"{OBJECTS}/{key}", partial(_object, store, key), stamp, may_vanish=True)
 

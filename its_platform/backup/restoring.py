@@ -25,12 +25,12 @@ from its_platform.settings import Settings, load_settings
 from its_platform.stack import start_stores, stop_stack
 from its_platform.stores import versions
 from its_platform.stores.database import MIGRATIONS, dispose_engines, server_version
-from its_platform.stores.objects import S3Store, no_room, open_stored
+from its_platform.stores.objects import S3Store, no_room, open_plain
 from its_platform.telemetry import Progress, no_progress
 
 SPACE = ".restoring"
 # What may lie in a home that is empty otherwise: the master key, which no backup holds.
-KEYS = "keys"
+KEYS, MASTER = "keys", "master"
 # Of the servers that were up for the restore alone.
 _PASSING = ("run", "log", "stack.lock", "postgres.lock", "data.lock", "dvc-site")
 
@@ -118,7 +118,7 @@ def _restore_databases(
 
 
 def _restore_objects(settings: Settings, target: Target, objects: list[Member], progress: Progress) -> None:
-    store = open_stored(settings)
+    store = open_plain(settings)
     if isinstance(store, S3Store):
         store.create_bucket()
 
@@ -177,8 +177,7 @@ def _check_server(settings: Settings, backup: Backup) -> None:
 def _check_empty(home: Path) -> None:
     there = sorted(entry.name for entry in home.iterdir()) if home.is_dir() else []
     data = [name for name in there if name not in {SPACE, KEYS}]
-    if (home / KEYS / "data").exists():
-        data.append(f"{KEYS}/data")
+    data += [f"{KEYS}/{entry.name}" for entry in sorted((home / KEYS).glob("[!.]*")) if entry.name != MASTER]
     if home.is_file() or data:
         what = f"has data in it ({data[0]})" if data else "is a file"
         raise BadInput(f"The home {home} {what}.", "Name a new or an empty folder; only the master key may lie in it.")

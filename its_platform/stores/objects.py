@@ -89,8 +89,8 @@ def open_objects(settings: Settings) -> ObjectStore:
     return DirectoryStore(settings.home / "objects")
 
 
-def open_stored(settings: Settings) -> DirectoryStore | S3Store:
-    """The objects as they lie there, under whatever stands before them: for copies, which open nothing."""
+def open_plain(settings: Settings) -> DirectoryStore | S3Store:
+    """The store with the bytes as they lie there, under whatever stands before it: for copies, which open nothing."""
     found = open_objects(settings)
     assert isinstance(found, DirectoryStore | S3Store)
     return found

@@ -33,7 +33,7 @@ from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stack import start_stack, stop_stack
 from its_platform.stores import open_stores, versions
 from its_platform.stores.object_server import INNER_PORTS
-from its_platform.stores.objects import open_stored
+from its_platform.stores.objects import open_plain
 from its_platform.stores.registry import MODEL_NAME, folder_digest
 from needs import need, need_stores
 from ports import free_port_range
@@ -85,8 +85,7 @@ def drill(request: pytest.FixtureRequest) -> Iterator[Drill]:
             made = create_backup(first, target)
             stop_stack(first)
             # The master key is what a person keeps elsewhere.
-            (folder / "second" / "keys").mkdir(parents=True)
-            shutil.copy(first.home / "keys" / "master.key", folder / "second" / "keys")
+            shutil.copytree(first.home / "keys" / "master", folder / "second" / "keys" / "master")
             shutil.rmtree(first.home)
             restored = restore_backup(target, made.backup.id, folder / "second")
             patched.setenv("ITS_HOME", str(folder / "second"))
@@ -124,12 +123,13 @@ def _fill(settings: Settings, folder: Path) -> int:
     versions.commit_version(settings, "v1", FILES, "the first")
     versions.push(settings)
     FrameIndex(stores).add([FRAME])
-    open_stored(settings).put(KEY, SEALED)
+    open_plain(settings).put(KEY, SEALED)
     keys = settings.home / "keys"
     for day in ("2026-05-01", "2026-05-02"):
         (keys / "data" / "north").mkdir(parents=True, exist_ok=True)
         (keys / "data" / "north" / f"{day}.json").write_text(json.dumps({"wrapped": day}))
-    (keys / "master.key").write_bytes(b"never copied")
+    (keys / "master").mkdir()
+    (keys / "master" / "1.key").write_bytes(b"never copied")
     (settings.home / "settings.yaml").write_text(
         "training: {epochs: 7}\nnotifications: {webhook: 'http://user:hidden@example.org'}\n"
     )
@@ -155,7 +155,7 @@ def test_frames_rows_and_dataset_versions_are_there(drill: Drill, tmp_path: Path
     stores = open_stores(drill.second)
     rows = FrameIndex(stores).query()
     assert list(rows["object_key"]) == [KEY]
-    assert open_stored(drill.second).get(KEY) == SEALED
+    assert open_plain(drill.second).get(KEY) == SEALED
     assert versions.list_versions(drill.second) == ["v1"]
     got = versions.checkout(drill.second, "v1", tmp_path / "v1")
     assert {path.name: path.read_bytes() for path in got.iterdir()} == FILES
@@ -173,7 +173,7 @@ def test_neither_the_master_key_nor_a_password_is_at_the_target(drill: Drill) ->
     names = [member.path for member in drill.target.members(drill.made.backup)]
     assert not any(b"never copied" in content or b"hidden" in content for content in stored)
     assert not any("keys" in name or "passwords" in name or name.endswith(".key") for name in names)
-    assert (drill.second.home / "keys" / "master.key").read_bytes() == b"never copied"
+    assert (drill.second.home / "keys" / "master" / "1.key").read_bytes() == b"never copied"
     assert sorted(path.name for path in (drill.second.home / "keys" / "data" / "north").iterdir()) == [
         "2026-05-01.json",
         "2026-05-02.json",
@@ -183,7 +183,7 @@ def test_neither_the_master_key_nor_a_password_is_at_the_target(drill: Drill) ->
 def test_the_next_backup_sends_only_what_is_new_and_goes_on_at_the_same_target(drill: Drill) -> None:
     # The first of a new home reads everything; what it reads is there.
     create_backup(drill.second, drill.target)
-    open_stored(drill.second).put("frames/cd/cd.jpg", b"new" * 1000)
+    open_plain(drill.second).put("frames/cd/cd.jpg", b"new" * 1000)
     made = create_backup(drill.second, drill.target)
     paths = {member.path: member for member in drill.target.members(made.backup)}
     dumps = sum(paths[f"database/{name}.dump"].size for name in ("its", "mlflow", "dagster"))

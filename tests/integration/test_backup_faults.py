@@ -155,11 +155,12 @@ def test_the_commands_go_from_create_to_prune_and_tell_of_damage(
     first, second = (its("create", "--json")[1]["id"] for _ in range(2))
     assert [row["id"] for row in its("list", "--json")[1]] == [first, second]
     assert its("verify", first, "--json")[0] == 0
-    blob = max(target.store.list("blobs/"), key=lambda key: len(target.store.get(key)))
-    target.store.delete(blob)
+    lost = next(one for one in target.members(target.backup(second)) if one.path == "objects/frames/07.jpg")
+    target.store.delete(place.blob_key(lost.chunks[0]))
     code, told, _ = its("verify", "--json")
     assert code == 1
-    assert "missing" in next(iter(told["problems"].values()))
+    assert list(told["problems"]) == ["objects/frames/07.jpg"]
+    assert "is missing" in told["problems"]["objects/frames/07.jpg"]
     code, _, said = its("verify", "20200101T000000Z-000000000000")
     (line,) = [line for line in said.splitlines() if line.strip()]
     assert code == 1

@@ -22,7 +22,7 @@ from its_platform.settings import REPOSITORY, Ports, Settings, load_settings
 from its_platform.stack import start_stores, stop_stack
 from its_platform.stores import open_stores
 from its_platform.stores.object_server import INNER_PORTS, is_object_server_well, object_server_command
-from its_platform.stores.objects import S3Store, objects_key, open_stored
+from its_platform.stores.objects import S3Store, objects_key, open_plain
 from ports import free_port_range
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -73,10 +73,10 @@ def machine(servers: Settings, second_server: Settings) -> Settings:
     url = f"s3+https://{key}:{secret}@{second_server.host}:{second_server.ports.objects}/copies/city"
     backup = servers.backup.model_copy(update={"url": url, "authority": second_server.certificates / "ca.pem"})
     for number in range(12):
-        open_stored(servers).put(f"frames/copied-{number:02d}.jpg", FRAME + bytes([number]))
-    (keys_folder(servers.home) / "north").mkdir(parents=True)
+        open_plain(servers).put(f"frames/copied-{number:02d}.jpg", FRAME + bytes([number]))
+    (keys_folder(servers.home) / "data" / "north").mkdir(parents=True, exist_ok=True)
     for day in ("2026-05-01", "2026-05-02"):
-        (keys_folder(servers.home) / "north" / f"{day}.json").write_text(day)
+        (keys_folder(servers.home) / "data" / "north" / f"{day}.json").write_text(day)
     return servers.model_copy(update={"backup": backup})
 
 
@@ -103,7 +103,7 @@ def test_what_remains_on_the_second_server_is_enough(machine: Settings, monkeypa
         monkeypatch.setenv("ITS_HOME", str(folder / "home"))
         back = load_settings()
         start_stores(back)
-        assert open_stored(back).get("frames/copied-07.jpg") == FRAME + bytes([7])
+        assert open_plain(back).get("frames/copied-07.jpg") == FRAME + bytes([7])
         with open_stores(back).database.session() as session:
             assert session.connection().exec_driver_sql("SELECT count(*) FROM cameras").scalar() == 0
         stop_stack(back)
@@ -117,12 +117,12 @@ def test_a_forgotten_key_is_in_no_version_of_a_bucket_that_keeps_them(machine: S
     store = target.store
     assert isinstance(store, S3Store)
     store.client.set_bucket_versioning(store.bucket, VersioningConfig(ENABLED))
-    path = keys_folder(machine.home) / "north" / "2026-05-01.json"
+    path = keys_folder(machine.home) / "data" / "north" / "2026-05-01.json"
     path.write_text("wrapped anew")
     create_backup(machine, target)
     forget_key(target, "north", "2026-05-01")
     path.unlink()
-    (keys_folder(machine.home) / "north" / "2026-05-02.json").unlink()
+    (keys_folder(machine.home) / "data" / "north" / "2026-05-02.json").unlink()
     create_backup(machine, target)
     kept = list(store.client.list_objects(store.bucket, f"{store.prefix}keys/", recursive=True, include_version=True))
     assert kept == []
@@ -130,7 +130,7 @@ def test_a_forgotten_key_is_in_no_version_of_a_bucket_that_keeps_them(machine: S
 
 def test_pruned_copies_are_gone_and_the_rest_is_whole(machine: Settings) -> None:
     target = open_target(machine)
-    open_stored(machine).delete("frames/copied-00.jpg")
+    open_plain(machine).delete("frames/copied-00.jpg")
     made = create_backup(machine, target)
     before = len(target.blobs())
     assert prune_backups(machine, target, keep=1)

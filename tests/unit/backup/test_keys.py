@@ -19,7 +19,7 @@ def target(tmp_path: Path) -> Target:
 
 
 def write_key(settings: Settings, camera: str, day: str, content: str = "wrapped") -> Path:
-    path = keys_folder(settings.home) / camera / f"{day}.json"
+    path = keys_folder(settings.home) / "data" / camera / f"{day}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     return path
@@ -32,12 +32,25 @@ def mirrored(target: Target) -> list[str]:
 def test_the_mirror_is_what_the_home_has_and_no_master_key(settings: Settings, target: Target) -> None:
     write_key(settings, "north", "2026-05-01")
     gone = write_key(settings, "north", "2026-05-02")
-    (settings.home / "keys" / "master.key").write_text("secret")
+    for name in ("master/1.key", "ring.json", "platform.json", "destroyed/north/2026-04-01.json", ".keys.lock"):
+        (settings.home / "keys" / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings.home / "keys" / name).write_text(name)
+    others = ["keys/destroyed/north/2026-04-01.json", "keys/platform.json", "keys/ring.json"]
     assert mirror_keys(settings, target) == 2
-    assert mirrored(target) == ["keys/data/north/2026-05-01.json", "keys/data/north/2026-05-02.json"]
+    assert mirrored(target) == ["keys/data/north/2026-05-01.json", "keys/data/north/2026-05-02.json", *others]
     gone.unlink()
     assert mirror_keys(settings, target) == 1
-    assert mirrored(target) == ["keys/data/north/2026-05-01.json"]
+    assert mirrored(target) == ["keys/data/north/2026-05-01.json", *others]
+
+
+def test_a_key_whose_destruction_was_cut_off_is_gone_already(settings: Settings, target: Target) -> None:
+    write_key(settings, "north", "2026-05-01")
+    mirror_keys(settings, target)
+    mark = settings.home / "keys" / "destroyed" / "north" / "2026-05-01.json"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("begun")
+    assert mirror_keys(settings, target) == 0
+    assert mirrored(target) == ["keys/destroyed/north/2026-05-01.json"]
 
 
 def test_a_key_that_was_wrapped_anew_replaces_the_old(settings: Settings, target: Target) -> None:
@@ -65,7 +78,7 @@ def test_a_folder_that_was_lost_erases_nothing(settings: Settings, target: Targe
     mirror_keys(settings, target)
     path.unlink()
     path.parent.rmdir()
-    keys_folder(settings.home).rmdir()
+    path.parent.parent.rmdir()
     with pytest.raises(BadInput, match="is missing"):
         mirror_keys(settings, target)
     assert mirrored(target) == ["keys/data/north/2026-05-01.json"]
@@ -75,6 +88,6 @@ def test_restored_keys_are_readable_by_their_owner_alone(settings: Settings, tar
     write_key(settings, "north", "2026-05-01")
     mirror_keys(settings, target)
     assert restore_keys(tmp_path / "new", target) == 1
-    path = keys_folder(tmp_path / "new") / "north" / "2026-05-01.json"
+    path = keys_folder(tmp_path / "new") / "data" / "north" / "2026-05-01.json"
     assert path.read_text() == "wrapped"
     assert path.stat().st_mode & 0o777 == 0o600
