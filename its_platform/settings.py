@@ -370,6 +370,22 @@ class MartSettings(_Group):
     every_hours: int = Field(1, ge=1, le=24, description="How often Dagster builds them.")
 
 
+class BackupSettings(_Group):
+    """Where copies of everything go that a machine may lose."""
+
+    url: str | None = Field(
+        None,
+        repr=False,
+        description="Folder or bucket for backups: `file:///folder`, or `s3+https://key:secret@host:port/bucket`.",
+    )
+    authority: Path | None = Field(
+        None, description="Who signed the certificate of that S3 server, where the system does not know them (PEM)."
+    )
+    warn_after_days: float = Field(
+        2.0, gt=0, description="`its doctor` tells of a last backup that is older; only where there is a url."
+    )
+
+
 class Settings(BaseSettings):
     """The whole tree. `home` holds all state of a checkout."""
 
@@ -385,9 +401,11 @@ class Settings(BaseSettings):
     environments: Path = Field(REPOSITORY / ".venvs", description="Where the environments of DVC and Triton are.")
     database_url: str | None = Field(None, description="PostgreSQL of someone else; its database name is a prefix.")
     objects_url: str | None = Field(None, description="S3 of someone else, or `file:///folder`, for frames.")
-    data_remote: Path | None = Field(
+    data_remote: str | None = Field(
         None,
-        description="Folder that dataset versions are pushed to and pulled from; `dvc-remote` in `home` unless set.",
+        repr=False,
+        description="Folder, or bucket as `s3+https://key:secret@host:port/bucket`, that dataset versions are pushed "
+        "to and pulled from; else `dvc-remote` in `home`, or the bucket `its-data` of the home's own S3 server.",
     )
     classes: tuple[str, ...] = Field(
         ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"), description="Classes of a new dataset version."
@@ -407,6 +425,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     sensors: SensorSettings = SensorSettings()
     marts: MartSettings = MartSettings()
+    backup: BackupSettings = BackupSettings()
 
     @model_validator(mode="after")
     def _replicas_have_ports(self) -> Settings:

@@ -119,6 +119,18 @@ def start_stack(
     return [part_status(settings, part) for part in wanted]
 
 
+def start_stores(settings: Settings) -> None:
+    """Start the servers that things are kept in, and make nothing in them: for who brings what was kept elsewhere."""
+    with _held(settings):
+        if settings.runs_postgres:
+            postgres.start_postgres(settings)
+        for part in parts_of(settings):
+            if part.is_store and processes.find(processes.read_record(settings, part.name)) is None:
+                _check_ports(settings, part)
+                _spawn(settings, part)
+                _wait_healthy(settings, part)
+
+
 def stop_stack(settings: Settings, progress: Progress = no_progress) -> list[str]:
     """Stop everything of this home in reverse order, PostgreSQL last, and leave no process; the names of what ran."""
     # First and without the lock: it may be about to start something again, and would hold us up.

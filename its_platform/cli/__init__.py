@@ -38,6 +38,7 @@ ENTRIES: dict[str, _Entry] = {
     "doctor": _Entry("stack", "doctor", "Look for what is wrong, and say how to mend it.", _PLATFORM),
     "certs": _Entry("certs", None, "Certificates of the servers and of their clients.", _PLATFORM),
     "keys": _Entry("keys", None, "The keys that objects are sealed with.", _PLATFORM),
+    "backup": _Entry("backup", None, "Copies of everything elsewhere, and the way back.", _PLATFORM),
     "detect": _Entry("serving", "detect", "Draw the served detector's boxes on a picture or a video.", _PLATFORM),
     "trace": _Entry("trace", "trace", "Where anything came from, and what came of it.", _PLATFORM),
     "camera": _Entry("camera", None, "Cameras that footage comes from.", _STAGES),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from its_platform import dagster_runs
 from its_platform.doctor.finding import Finding
 from its_platform.settings import Settings
+from its_platform.stack import is_up
 from its_platform.stores import open_stores, versions
 from its_platform.stores.postgres import is_running
 
@@ -19,6 +20,8 @@ def check_data_repository(settings: Settings) -> list[Finding]:
     names = versions.list_versions(settings)
     if not names:
         return [Finding("data repository", True, "no dataset version yet")]
+    if settings.runs_objects and settings.data_remote is None and not is_up(settings):
+        return [Finding("data repository", True, f"{len(names)} versions; their remote is not started")]
     for name in names:
         versions.prove(settings, name)
     return [Finding("data repository", True, f"{len(names)} versions, each read back from the remote")]

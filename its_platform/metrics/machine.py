@@ -20,7 +20,7 @@ from its_platform.serving.repository import cache_counts
 from its_platform.settings import Settings
 from its_platform.stack import stack_status
 from its_platform.stores.cache_server import is_redis_well, redis_url
-from its_platform.stores.objects import S3Store, open_objects
+from its_platform.stores.objects import S3Store, open_plain
 
 
 def parts(settings: Settings) -> Iterator[Metric]:
@@ -49,7 +49,7 @@ def stores(settings: Settings, ask_database: Callable[[], None]) -> Iterator[Met
     up = GaugeMetricFamily("its_store_up", "Whether a store answers a real request.", labels=["store"])
     seconds = GaugeMetricFamily("its_store_answer_seconds", "How long a store took to answer.", labels=["store"])
     asked: dict[str, Callable[[], None]] = {"postgres": ask_database}
-    objects = open_objects(settings)
+    objects = open_plain(settings)
     if isinstance(objects, S3Store):
         asked["objects"] = objects.ask
     if redis_url(settings) is not None:

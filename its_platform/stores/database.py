@@ -52,6 +52,41 @@ def database_url(settings: Settings, name: DatabaseName | str) -> str:
     return _address(settings, name).render_as_string(hide_password=False)
 
 
+def client_environment(settings: Settings, name: DatabaseName | str) -> dict[str, str]:
+    """What `pg_dump` and `pg_restore` need to find one of the databases; a command line would show its password."""
+    address = _address(settings, name)
+    words = {
+        "host": address.host,
+        "port": address.port or 5432,
+        "user": address.username,
+        "password": address.password,
+        "database": address.database,
+        **address.query,
+    }
+    return {f"PG{word.upper()}": str(value) for word, value in words.items() if value is not None}
+
+
+def database_names(settings: Settings) -> list[DatabaseName]:
+    """Those of the platform's databases that exist, in the order in which their rows name each other's."""
+    known = set(_ask_server(settings, "SELECT datname FROM pg_database"))
+    names: tuple[DatabaseName, ...] = ("its", "mlflow", "dagster")
+    return [name for name in names if _address(settings, name).database in known]
+
+
+def server_version(settings: Settings) -> int:
+    """The server's major version."""
+    return int(_ask_server(settings, "SHOW server_version_num")[0]) // 10000
+
+
+def _ask_server(settings: Settings, question: str) -> list[str]:
+    """Of the server itself, whether or not it has a database of ours."""
+    server = sa.create_engine(
+        _address(settings, "postgres"), poolclass=sa.NullPool, creator=_connector(settings, "postgres")
+    )
+    with _translated(settings), server.connect() as connection:
+        return [str(row[0]) for row in connection.execute(sa.text(question)).all()]
+
+
 def _address(settings: Settings, name: str) -> URL:
     if settings.database_url is None:
         if settings.profile == "services":

@@ -15,6 +15,12 @@ from its_platform.stores.object_store import ABANDONED_S, check_key, no_room
 _UNFINISHED = ".unfinished"
 
 
+def file_stamp(path: Path) -> str:
+    """A word that changes when the file is written anew. Raises `FileNotFoundError`."""
+    found = path.stat()
+    return f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
+
+
 class DirectoryStore:
     """Objects as files below a folder."""
 
@@ -76,3 +82,15 @@ class DirectoryStore:
 
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
+
+    def erase(self, key: str) -> None:
+        """Delete it so that nothing of it can be had again."""
+        self.delete(key)
+
+    def stamps(self) -> Iterator[tuple[str, str]]:
+        """Each key with a word that changes when the object does, without reading it."""
+        for key in self.list():
+            try:
+                yield key, file_stamp(self.path(key))
+            except FileNotFoundError:
+                continue

@@ -13,20 +13,22 @@ from urllib.parse import quote, unquote, urlsplit
 from its_platform.errors import BadInput
 from its_platform.private_files import password
 from its_platform.settings import Settings
-from its_platform.stores.directory import DirectoryStore
+from its_platform.stores.directory import DirectoryStore, file_stamp
 from its_platform.stores.keys import KeyFolder
 from its_platform.stores.object_store import ObjectDamaged, ObjectStore, StorageFull, check_key, no_room
-from its_platform.stores.s3 import S3Store
+from its_platform.stores.s3 import NoBucket, S3Store
 from its_platform.stores.sealing import SealedStore
 
 __all__ = [
     "DirectoryStore",
+    "NoBucket",
     "ObjectDamaged",
     "ObjectStore",
     "S3Store",
     "SealedStore",
     "StorageFull",
     "check_key",
+    "file_stamp",
     "no_room",
     "objects_key",
     "open_keys",

@@ -230,6 +230,16 @@ def _give_certificate(files: Certificates, data: Path, user: str | None) -> None
             shutil.chown(data / target, user, user)
 
 
+def client_program(settings: Settings, name: str) -> Path:
+    """`pg_dump` or `pg_restore`: of the version of this home's server, else the newest that its profile has.
+
+    Raises `BadInput` or `ServerUnavailable` where it is missing.
+    """
+    if settings.runs_postgres:
+        return _programs(settings) / name
+    return (_system_programs() if settings.profile == "services" else _wheel_programs())[-1] / name
+
+
 def _programs(settings: Settings) -> Path:
     """Folder of the server's programs: those that made the data, or the newest there are. Raises `BadInput`."""
     found = _system_programs() if settings.profile == "services" else _wheel_programs()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 class NotOffered(PermanentError):
     """The server does not have what was asked for."""
+
+
+class NoBucket(BadInput):
+    """The server answers and has no bucket of this name."""
 
 
 T = TypeVar("T")
@@ -47,16 +52,18 @@ class S3Store:
     address: `s3+http://key:secret@host:port/bucket` or `s3+https://…`, optionally with `/prefix` after the bucket.
     Without a key in it, the credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from
     ~/.aws/credentials. root: the authority that signed the server's certificate, where the system does not know it.
+    named_by: the setting that a person looks at where something is wrong with the address.
     """
 
-    def __init__(self, address: str, root: Path | None = None) -> None:
+    def __init__(self, address: str, root: Path | None = None, named_by: str = "ITS_OBJECTS_URL") -> None:
         self.root = root
+        self.named_by = named_by
         parts = urlsplit(address)
         bucket, _, prefix = parts.path.strip("/").partition("/")
         if parts.scheme not in {"s3+http", "s3+https"} or not parts.hostname or not bucket:
             raise BadInput(
                 "The address of the object store cannot be read.",
-                "It looks like s3+http://key:secret@host:port/bucket.",
+                f"{named_by} looks like s3+http://key:secret@host:port/bucket.",
             )
         self.endpoint = parts.hostname + (f":{parts.port}" if parts.port else "")
         self.bucket = bucket
@@ -68,6 +75,16 @@ class S3Store:
 
     def __repr__(self) -> str:
         return f"S3Store({self.endpoint}/{self.bucket}/{self.prefix})"
+
+    @property
+    def url(self) -> str:
+        """The server, for other clients."""
+        return f"{'https' if self._is_secure else 'http'}://{self.endpoint}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and secret of who asks; empty where the environment has them."""
+        return self._access, self._secret
 
     @property
     def client(self) -> Minio:
@@ -150,6 +167,23 @@ class S3Store:
         name = self.prefix + check_key(key)
         self.asked(key, lambda: self.client.remove_object(self.bucket, name))
 
+    def erase(self, key: str) -> None:
+        """Delete it so that nothing of it can be had again: every version that the bucket kept."""
+        name = self.prefix + check_key(key)
+
+        def kept() -> list[str | None]:
+            versions = self.client.list_objects(self.bucket, prefix=name, recursive=True, include_version=True)
+            return [item.version_id for item in versions if item.object_name == name]
+
+        for version in self.asked(key, kept):
+            self.asked(key, partial(self.client.remove_object, self.bucket, name, version_id=version))
+
+    def stamps(self) -> Iterator[tuple[str, str]]:
+        """Each key with a word that changes when the object does, without reading it."""
+        for item in self.translated(self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True)):
+            moment = item.last_modified.isoformat() if item.last_modified else ""
+            yield str(item.object_name).removeprefix(self.prefix), f"{item.etag}-{item.size}-{moment}"
+
     def sweep(self) -> int:
         """Remove the parts that writers which were killed left behind; of how many objects."""
         try:
@@ -207,18 +241,18 @@ class S3Store:
             if error.code in _NOT_OFFERED:
                 raise NotOffered(f"The object store at {self.endpoint} does not offer this ({error.code}).") from error
             if error.code == "NoSuchBucket":
-                raise BadInput(
+                raise NoBucket(
                     f"The bucket {self.bucket} does not exist at {self.endpoint}.", "its up creates it."
                 ) from error
             if error.code in {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
                 raise BadInput(
                     f"The object store at {self.endpoint} refuses the credentials ({error.code}).",
-                    "Check ITS_OBJECTS_URL or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+                    f"Check {self.named_by} or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
                 ) from error
             raise ServerUnavailable(f"The object store at {self.endpoint} answers {error.code}.") from error
         except (HTTPError, MinioException, OSError) as error:
             raise ServerUnavailable(
-                f"The object store at {self.endpoint} does not answer.", "Start it, or check ITS_OBJECTS_URL."
+                f"The object store at {self.endpoint} does not answer.", f"Start it, or check {self.named_by}."
             ) from error
 
 

@@ -37,6 +37,7 @@ from its_platform.errors import BadInput, NotFound
 from its_platform.frames.erasure import erase
 from its_platform.stores import Stores, open_stores
 from its_platform.stores import versions as repository
+from its_platform.stores.data_remote import open_remote
 from its_platform.stores.database import create_database, dispose_engines
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import open_keys
@@ -300,7 +301,7 @@ def new_machine(day: Stores) -> Iterator[Stores]:
             "database_url": make_url(f"{first.database_url}")
             .set(database=f"t{uuid4().hex[:10]}")
             .render_as_string(False),
-            "data_remote": repository.remote(first),
+            "data_remote": open_remote(first).name,
             "objects_url": f"file://{first.home / 'objects'}",
             "objects": first.objects.model_copy(update={"keys": first.home / "keys"}),
         }

@@ -23,7 +23,8 @@ from its_platform.model.train import train_candidate
 from its_platform.settings import STARTER_WEIGHTS, DatasetSettings, TrainingSettings
 from its_platform.simulation import append_segment
 from its_platform.stores import Stores, open_stores
-from its_platform.stores.versions import program, remote
+from its_platform.stores.data_remote import open_remote
+from its_platform.stores.programs import dvc_program
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = TrainingSettings(epochs=1, image_size=160, batch=8, device="cpu")
@@ -56,13 +57,13 @@ def clone(simulated: Stores, tmp_path: Path) -> Callable[..., str]:
         if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    dvc = program(simulated.settings)
+    dvc = dvc_program(simulated.settings)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHON"))}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:{dvc.parent}:{os.environ['PATH']}",
         "ITS_HOME": str(home),
         "ITS_ENVIRONMENTS": str(simulated.settings.environments),
-        "ITS_DATA_REMOTE": str(remote(simulated.settings)),
+        "ITS_DATA_REMOTE": open_remote(simulated.settings).name,
         "ITS_OBJECTS_URL": f"file://{simulated.settings.home / 'objects'}",
         "ITS_TRAINING__SEED": "7",
         **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},

@@ -10,13 +10,13 @@ import pytest
 
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import Settings
+from its_platform.stores.data_remote import open_remote
 from its_platform.stores.versions import (
     DataRepositoryBroken,
     checkout,
     commit_version,
     list_versions,
     push,
-    remote,
     repository,
 )
 
@@ -57,7 +57,8 @@ def test_the_same_files_are_the_same_version_and_others_are_refused(data: Settin
 def test_a_push_that_lost_an_object_is_found_by_reading_the_remote(data: Settings) -> None:
     commit_version(data, "v1", FILES, "the first")
     push(data, "v1")
-    stored = max((remote(data) / "files").rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+    files = Path(open_remote(data).name) / "files"
+    stored = max(files.rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
     stored.chmod(0o644)
     stored.write_bytes(b"damaged")
     with pytest.raises(DataRepositoryBroken, match="damaged"):

@@ -1,0 +1,85 @@
+"""The wrapped data keys of this home at the target: one mirror, which no version of a backup holds.
+
+A key that is destroyed at home has to be gone everywhere, or what it sealed could still be read from an old backup. The
+master keys that open them (`keys/master`) are never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from its_platform.backup.target import Target
+from its_platform.errors import BadInput, NotFound
+from its_platform.settings import Settings
+from its_platform.stores.objects import check_key
+
+MIRROR = "keys"
+# All that is copied of the folder: the name of the set of keys, the key of what belongs to no camera, one for each
+# camera and day, and the marks of those that were destroyed.
+COPIED = ("ring.json", "platform.json", "data/*/*.json", "destroyed/*/*.json")
+
+
+def keys_folder(home: Path) -> Path:
+    """Where a home's keys lie."""
+    return home / "keys"
+
+
+def mirror_keys(settings: Settings, target: Target) -> int:
+    """Have the keys at the target be those of the home, no more and no fewer; how many data keys there are.
+
+    Raises `BadInput` where the home has no folder of data keys and the target has some: a folder that was lost is not
+    one whose keys were destroyed.
+    """
+    folder = keys_folder(settings.home)
+    there = {key.removeprefix(f"{MIRROR}/") for key in target.store.list(f"{MIRROR}/")}
+    lost = [name for name in there if name.startswith("data/")] if not (folder / "data").is_dir() else []
+    if lost:
+        raise BadInput(
+            f"{folder / 'data'} is missing, and {target.name} has {len(lost)} keys from it.",
+            "Copy them back from there; or make the empty folder, if they are to be forgotten.",
+        )
+    here = dict(_files(folder))
+    for name in there - here.keys():
+        target.store.erase(f"{MIRROR}/{name}")
+    for name, path in here.items():
+        data = path.read_bytes()
+        if name in there and target.store.get(f"{MIRROR}/{name}") != data:
+            # As it was wrapped before, under a master key that was replaced for a reason.
+            target.store.erase(f"{MIRROR}/{name}")
+            there.discard(name)
+        if name not in there:
+            target.store.put(f"{MIRROR}/{name}", data)
+    return sum(name.startswith("data/") for name in here)
+
+
+def forget_key(target: Target, camera: str, day: str) -> None:
+    """Erase one data key at the target, at once; nothing happens when it is not there."""
+    target.store.erase(check_key(f"{MIRROR}/data/{camera}/{day}.json"))
+
+
+def restore_keys(home: Path, target: Target) -> int:
+    """Bring the mirrored keys into a home; how many data keys. They are wrapped: the master key has to come to them."""
+    count = 0
+    for key in list(target.store.list(f"{MIRROR}/")):
+        name = check_key(key.removeprefix(f"{MIRROR}/"))
+        try:
+            data = target.store.get(key)
+        except NotFound:
+            # Forgotten this moment.
+            continue
+        path = keys_folder(home) / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        count += name.startswith("data/")
+    return count
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What is copied of a folder of keys; a key whose destruction was begun and cut off is none any more."""
+    for pattern in COPIED:
+        for path in sorted(folder.glob(pattern)):
+            name = path.relative_to(folder).as_posix()
+            if not (folder / name.replace("data/", "destroyed/", 1)).exists() or not name.startswith("data/"):
+                yield name, path

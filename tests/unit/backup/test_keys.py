@@ -1,0 +1,93 @@
+"""A data key that is destroyed at home is gone at the target too, and none is lost by mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from its_platform.backup import Target, forget_key
+from its_platform.backup.keys import keys_folder, mirror_keys, restore_keys
+from its_platform.errors import BadInput
+from its_platform.settings import Settings
+from its_platform.stores.objects import DirectoryStore
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    return Target(DirectoryStore(tmp_path / "target"), "target")
+
+
+def write_key(settings: Settings, camera: str, day: str, content: str = "wrapped") -> Path:
+    path = keys_folder(settings.home) / "data" / camera / f"{day}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def mirrored(target: Target) -> list[str]:
+    return list(target.store.list("keys/"))
+
+
+def test_the_mirror_is_what_the_home_has_and_no_master_key(settings: Settings, target: Target) -> None:
+    write_key(settings, "north", "2026-05-01")
+    gone = write_key(settings, "north", "2026-05-02")
+    for name in ("master/1.key", "ring.json", "platform.json", "destroyed/north/2026-04-01.json", ".keys.lock"):
+        (settings.home / "keys" / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings.home / "keys" / name).write_text(name)
+    others = ["keys/destroyed/north/2026-04-01.json", "keys/platform.json", "keys/ring.json"]
+    assert mirror_keys(settings, target) == 2
+    assert mirrored(target) == ["keys/data/north/2026-05-01.json", "keys/data/north/2026-05-02.json", *others]
+    gone.unlink()
+    assert mirror_keys(settings, target) == 1
+    assert mirrored(target) == ["keys/data/north/2026-05-01.json", *others]
+
+
+def test_a_key_whose_destruction_was_cut_off_is_gone_already(settings: Settings, target: Target) -> None:
+    write_key(settings, "north", "2026-05-01")
+    mirror_keys(settings, target)
+    mark = settings.home / "keys" / "destroyed" / "north" / "2026-05-01.json"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("begun")
+    assert mirror_keys(settings, target) == 0
+    assert mirrored(target) == ["keys/destroyed/north/2026-05-01.json"]
+
+
+def test_a_key_that_was_wrapped_anew_replaces_the_old(settings: Settings, target: Target) -> None:
+    write_key(settings, "north", "2026-05-01", "by the first master key")
+    mirror_keys(settings, target)
+    write_key(settings, "north", "2026-05-01", "by the second")
+    mirror_keys(settings, target)
+    assert target.store.get("keys/data/north/2026-05-01.json") == b"by the second"
+
+
+def test_a_key_is_forgotten_at_once(settings: Settings, target: Target) -> None:
+    write_key(settings, "north", "2026-05-01")
+    write_key(settings, "south", "2026-05-01")
+    mirror_keys(settings, target)
+    forget_key(target, "north", "2026-05-01")
+    forget_key(target, "north", "2026-05-01")
+    assert mirrored(target) == ["keys/data/south/2026-05-01.json"]
+    with pytest.raises(BadInput):
+        forget_key(target, "../..", "x")
+
+
+def test_a_folder_that_was_lost_erases_nothing(settings: Settings, target: Target) -> None:
+    assert mirror_keys(settings, target) == 0
+    path = write_key(settings, "north", "2026-05-01")
+    mirror_keys(settings, target)
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.parent.rmdir()
+    with pytest.raises(BadInput, match="is missing"):
+        mirror_keys(settings, target)
+    assert mirrored(target) == ["keys/data/north/2026-05-01.json"]
+
+
+def test_restored_keys_are_readable_by_their_owner_alone(settings: Settings, target: Target, tmp_path: Path) -> None:
+    write_key(settings, "north", "2026-05-01")
+    mirror_keys(settings, target)
+    assert restore_keys(tmp_path / "new", target) == 1
+    path = keys_folder(tmp_path / "new") / "data" / "north" / "2026-05-01.json"
+    assert path.read_text() == "wrapped"
+    assert path.stat().st_mode & 0o777 == 0o600
