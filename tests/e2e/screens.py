@@ -57,7 +57,8 @@ def watching_screens(settings: Settings) -> list[Screen]:
     """The pages of Prometheus and Alertmanager, where they are parts."""
     if not settings.runs_prometheus:
         return []
-    prometheus = f"https://{settings.host}:{settings.ports.prometheus}"
+    # Where Debian's build has its pages.
+    prometheus = f"https://{settings.host}:{settings.ports.prometheus}/classic"
     return [
         Screen("prometheus-targets", f"{prometheus}/targets", ("its (1/1 up)", "alertmanager (1/1 up)")),
         Screen("prometheus-alerts", f"{prometheus}/alerts", ("TritonDown", "CertificateEnds", "NoFramesFromCamera")),

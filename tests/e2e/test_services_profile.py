@@ -85,6 +85,14 @@ def test_prometheus_has_the_figures_of_the_loop(
     assert float(failed["value"][1]) >= 1
 
 
+def test_what_a_run_says_carries_its_id(summary: dict, services: Checkout) -> None:
+    log = (services.home / "log" / "dagster-daemon.log").read_text("utf-8", errors="replace")
+    told = [json.loads(line) for line in log.splitlines() if line.startswith("{") and '"run"' in line]
+    stored = [line for line in told if line["event"] == "frames are stored"]
+    assert stored
+    assert all(line["process"] == "run" and line["camera"] and len(line["run"]) == 36 for line in stored)
+
+
 def test_every_page_says_what_it_should(summary: dict, services: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in services.environment.items():
         monkeypatch.setenv(name, value)

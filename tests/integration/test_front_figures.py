@@ -66,6 +66,8 @@ def test_identical_pictures_and_refusals_are_counted(platform: Platform) -> None
     refusals = [line for line in told if line["event"] == "refused" and line["camera"] == "north"]
     assert "version 77 is not served" in refusals[-1]["reason"]
     assert refusals[-1]["request"]
+    # The fixture probed it before anything was released.
+    assert not [line for line in told if line["camera"] == "probe"]
 
 
 def test_cameras_beyond_the_number_share_a_figure(platform: Platform) -> None:

@@ -211,6 +211,9 @@ class TritonPythonModel:
             self.figures.seen(asked.camera_id, len(answered.rows))
 
     def _tell_of_refusal(self, error: Refused, asked: _Asked | None) -> None:
+        if asked is not None and asked.purpose in NOT_LOGGED:
+            # Where nothing is released yet a refusal is what a living front says, every two seconds.
+            return
         self.figures.refused(
             next((name for name in CODES if getattr(pb_utils.TritonError, name) == error.code), "OTHER")
         )
