@@ -10,14 +10,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from its_platform.backup import databases
 from its_platform.backup.creating import TOGETHER
 from its_platform.backup.keys import restore_keys
-from its_platform.backup.members import DATA, DATABASE, HOME, OBJECTS
+from its_platform.backup.members import DATA, DATABASE, HOME, OBJECTS, SETTINGS
 from its_platform.backup.target import PLATFORM, Backup, BackupDamaged, Member, Target
 from its_platform.errors import BadInput
 from its_platform.private_files import write_file
@@ -89,8 +89,7 @@ def _fill(
         _write(space / _inside(member, HOME), target.read_member(member))
         progress("files", done, len(by_kind[HOME]))
     write_file(space / PLATFORM, backup.platform.encode())
-    # Only now: these are the settings that the backup brought.
-    settings = load_settings()
+    settings, left_out = _settings_of(space, backup)
     try:
         start_stores(settings)
         _check_server(settings, backup)
@@ -101,7 +100,22 @@ def _fill(
         dispose_engines()
         stop_stack(settings)
     keys = restore_keys(space, target)
-    return Restored(backup, home, len(members), count, moved, keys, backup.left_out)
+    return Restored(backup, home, len(members), count, moved, keys, left_out)
+
+
+def _settings_of(space: Path, backup: Backup) -> tuple[Settings, tuple[str, ...]]:
+    """The settings that the backup brought, and what of them is to be set again.
+
+    One that this version of the platform does not know any more must not keep everything else from coming back.
+    """
+    try:
+        return load_settings(), backup.left_out
+    except BadInput:
+        written = space / SETTINGS
+        if not written.is_file():
+            raise
+        written.rename(space / f"{backup.id}-{SETTINGS}")
+        return load_settings(), (*backup.left_out, f"what {backup.id}-{SETTINGS} says")
 
 
 def _restore_databases(
@@ -209,7 +223,8 @@ def _home_at(space: Path) -> Iterator[Path]:
 def _clear(space: Path) -> None:
     """Remove what an earlier restore left, and end what it had started."""
     if space.is_dir():
-        with _home_at(space):
+        # Settings that cannot be read have started nothing.
+        with _home_at(space), suppress(BadInput):
             stop_stack(load_settings())
         shutil.rmtree(space)
 

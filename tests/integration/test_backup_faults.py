@@ -202,6 +202,17 @@ def test_what_comes_back_is_what_was_there(home: Settings, target: Target, elsew
     assert not list(elsewhere.with_name("third").iterdir())
 
 
+def test_settings_that_are_known_no_more_are_put_aside_and_told(
+    home: Settings, target: Target, elsewhere: Path
+) -> None:
+    (home.home / "settings.yaml").write_text("training: {epochs: 7}\nof_an_older_platform: 1\n")
+    made = create_backup(home, target)
+    restored = restore_backup(target, "latest", elsewhere)
+    assert restored.left_out == (f"what {made.backup.id}-settings.yaml says",)
+    assert "epochs: 7" in (elsewhere / f"{made.backup.id}-settings.yaml").read_text()
+    assert not (elsewhere / "settings.yaml").exists()
+
+
 def test_a_copy_that_was_tampered_with_leaves_an_empty_home(home: Settings, target: Target, elsewhere: Path) -> None:
     made = create_backup(home, target)
     (member,) = [one for one in target.members(made.backup) if one.path == "objects/frames/07.jpg"]
