@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from its_platform.cli.output import JsonFlag, emit, say
-from its_platform.settings import load_settings
+from its_platform.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from its_platform.stores.keys import KeyFolder
+    from its_platform.stores.keys import KeyFolder, Owner
 
 app = typer.Typer(help="The keys that objects are sealed with.", no_args_is_help=True)
 FileArgument = Annotated[Path, typer.Argument(help="The file of exported keys.", show_default=False)]
@@ -51,13 +51,15 @@ def destroy(
     from its_platform.stores import open_stores
     from its_platform.stores.keys import Owner
 
-    owner = Owner(camera, day.date())
+    settings, owner = load_settings(), Owner(camera, day.date())
     if not yes:
         typer.confirm(f"Erase all frames of {camera} on {owner.day} for ever?", abort=True, err=True)
-    done = erase(open_stores(load_settings()), _keys(), owner, getpass.getuser(), why)
+    done = erase(open_stores(settings), _keys(), owner, getpass.getuser(), why)
     emit({"erased": str(done.owner), "frames": done.frames - len(done.unsealed), "unsealed": done.unsealed}, json)
     if done.unsealed:
         say(f"{len(done.unsealed)} of its frames were stored unsealed and stay: remove these objects and their copies.")
+    if settings.backup.url:
+        _forget_in_backups(settings, owner)
     say("Exports of the keys made before can still open them: destroy those files.")
 
 
@@ -77,6 +79,17 @@ def import_file(file: FileArgument, passphrase_file: PassphraseOption = None, js
 
     new, destroyed = import_keys(_keys(), file, _passphrase(passphrase_file))
     emit({"data_keys_new": new, "destroyed": destroyed}, json)
+
+
+def _forget_in_backups(settings: Settings, owner: Owner) -> None:
+    """Erase the key where backups lie; of a place that cannot be reached now a person is told."""
+    from its_platform.backup import forget_key, open_target
+    from its_platform.errors import ItsError
+
+    try:
+        forget_key(open_target(settings), owner.camera_id, owner.day.isoformat())
+    except ItsError as error:
+        say(f"The key still lies with the backups: {error} The next `its backup create` erases it there.")
 
 
 def _keys() -> KeyFolder:
