@@ -12,7 +12,7 @@ from pathlib import Path
 from its_platform.backup.target import Target
 from its_platform.errors import BadInput, NotFound
 from its_platform.settings import Settings
-from its_platform.stores.objects import check_key
+from its_platform.stores.objects import check_key, open_keys
 
 MIRROR = "keys"
 # All that is copied of the folder: the name of the set of keys, the key of what belongs to no camera, one for each
@@ -21,7 +21,7 @@ COPIED = ("ring.json", "platform.json", "data/*/*.json", "destroyed/*/*.json")
 
 
 def keys_folder(home: Path) -> Path:
-    """Where a home's keys lie."""
+    """Where a home's keys lie, unless its settings say otherwise."""
     return home / "keys"
 
 
@@ -31,7 +31,7 @@ def mirror_keys(settings: Settings, target: Target) -> int:
     Raises `BadInput` where the home has no folder of data keys and the target has some: a folder that was lost is not
     one whose keys were destroyed.
     """
-    folder = keys_folder(settings.home)
+    folder = open_keys(settings).folder
     there = {key.removeprefix(f"{MIRROR}/") for key in target.store.list(f"{MIRROR}/")}
     lost = [name for name in there if name.startswith("data/")] if not (folder / "data").is_dir() else []
     if lost:

@@ -29,7 +29,12 @@ PASSING = ("triton/incoming/", "triton/backends/")
 SETTINGS = "settings.yaml"
 # Secrets, and what is true of one machine alone.
 NOT_COPIED = ("home", "environments", "ports", "host", "database_url", "objects_url", "data_remote", "backup")
-NOT_COPIED_OF_A_GROUP = (("serving", "redis_url"), ("notifications", "webhook"), ("security", "certificates"))
+NOT_COPIED_OF_A_GROUP = (
+    ("serving", "redis_url"),
+    ("notifications", "webhook"),
+    ("security", "certificates"),
+    ("objects", "keys"),
+)
 DATABASE, OBJECTS, HOME, DATA = "database", "objects", "home", "data"
 _TRIES = 5
 

@@ -15,6 +15,7 @@ import importlib.util
 import os
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -124,7 +125,10 @@ def start_postgres(settings: Settings) -> None:
             _create_cluster(settings, programs, user)
         folder = _prepare_socket_folder(settings, user)
         listening = _listening(settings, user)
-        options = " ".join(f"-c {option}" for option in (*_OPTIONS, f"unix_socket_directories={folder}", *listening))
+        # pg_ctl hands them to a shell.
+        options = " ".join(
+            f"-c {shlex.quote(option)}" for option in (*_OPTIONS, f"unix_socket_directories={folder}", *listening)
+        )
         log = data / "server.log"
         command = [
             programs / "pg_ctl", "-D", data, "-w", "-t", str(_START_TIMEOUT_S), "-l", log, "-o", options, "start",

@@ -124,6 +124,16 @@ def test_a_deep_home_gets_a_short_socket_that_goes_with_the_server(tmp_path: Pat
     assert not socket_folder(settings).exists()
 
 
+def test_a_home_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path / "a home of mine")
+    try:
+        write_one(settings)
+        assert count(settings) == 1
+    finally:
+        dispose_engines()
+        stop_postgres(settings)
+
+
 def test_the_first_use_makes_the_tables_and_a_later_one_finds_them(home: Settings) -> None:
     stores = open_stores(home)
     with stores.database.session() as session:
