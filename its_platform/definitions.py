@@ -17,9 +17,7 @@ silence_tools()
 import assets  # noqa: E402
 import sensors  # noqa: E402
 from assets.jobs import JOBS  # noqa: E402
-from its_platform.resources import StoresResource, be_patient_with_the_database  # noqa: E402
-
-be_patient_with_the_database()
+from its_platform.resources import StoresResource  # noqa: E402
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

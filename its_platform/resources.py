@@ -1,6 +1,7 @@
 """What Dagster hands to the assets and sensors, and how the platform's errors become Dagster's.
 
-The flow's modules know nothing of Dagster; this file and `definitions.py` are the only ones in the package that do.
+The flow's modules know nothing of Dagster: only this file, `definitions.py`, `run_launcher.py` and
+`dagster_storage.py` do.
 """
 
 from __future__ import annotations
@@ -45,18 +46,6 @@ def told_to_dagster(retries: int = 3, wait_s: float = 5.0) -> Iterator[None]:
         raise dg.Failure(
             description=str(error), metadata={"what to do": error.hint or "see the error"}, allow_retries=False
         ) from error
-
-
-def be_patient_with_the_database() -> None:
-    """Have Dagster's own storage, in this process, try for 50 s to connect, not 11.
-
-    A database that was killed recovers before it answers, and longer on a busy machine. A step under which Dagster's
-    storage gives up has failed, and a failed training is not started again before its cool-down is over.
-    """
-    from dagster_postgres import utils
-
-    # The number of tries, each after twice the pause before it; no setting of Dagster's leads there.
-    utils.retry_pg_connection_fn.__defaults__ = (7, 0.2)
 
 
 def progress_to(log: logging.Logger) -> Progress:

@@ -100,10 +100,7 @@ def work(run_id: str, instance_ref: InstanceRef) -> None:
     """What a fork does: the run, with its events written to the instance."""
     from dagster._cli.api import _execute_run_command_body
 
-    from its_platform.resources import be_patient_with_the_database
-
     silence_tools()
-    be_patient_with_the_database()
     configure_logs("run")
     with correlated(run=run_id), dg.DagsterInstance.from_ref(instance_ref) as instance:
         _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)

@@ -273,7 +273,7 @@ class ServingSettings(_Group):
     )
     spool_flush_s: float = Field(1.0, gt=0, description="How often the log of predictions is written to disk.")
     measure_every_s: float = Field(
-        0.5,
+        1.0,
         ge=0,
         description="A live picture's light and noise are measured when this much of its camera's time passed.",
     )

@@ -117,7 +117,13 @@ def write_dagster_home(settings: Settings) -> None:
     address = {"env": DAGSTER_ADDRESS} if is_secret else database_url(settings, "dagster")
     configuration = {
         "telemetry": {"enabled": False},
-        "storage": {"postgres": {"postgres_url": address}},
+        "storage": {
+            "custom": {
+                "module": "its_platform.dagster_storage",
+                "class": "PatientPostgresStorage",
+                "config": {"postgres_url": address},
+            }
+        },
         "run_coordinator": {
             "module": "dagster.core.run_coordinator",
             "class": "QueuedRunCoordinator",

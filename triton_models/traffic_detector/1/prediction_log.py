@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import queue
 import threading
 import time
@@ -95,7 +96,9 @@ class PredictionLog:
         self._pairs = pairs
         self._embedder = embedder
         self._measured = measured
-        self._queue: queue.Queue[tuple[Prediction, Look | None] | Pair | None] = queue.Queue(most_rows)
+        # Bounded by who puts: the queue that counts for itself costs a woken thread several times as much.
+        self._queue: queue.SimpleQueue[tuple[Prediction, Look | None] | Pair | None] = queue.SimpleQueue()
+        self._most_rows = most_rows
         self._bytes = 0
         self._lost: Counter[str] = Counter()
         self._lost_pairs: Counter[str] = Counter()
@@ -111,7 +114,7 @@ class PredictionLog:
         for only once there is room, since a camera that was marked as looked at and then was not would miss its turn.
         """
         with self._guard:
-            if self._queue.full() or self._bytes + image.nbytes > MOST_PICTURE_BYTES:
+            if self._queue.qsize() >= self._most_rows or self._bytes + image.nbytes > MOST_PICTURE_BYTES:
                 self._lost["queue is full"] += 1
                 return
         is_measured, is_embedded = self._measured.is_due(prediction), self._embedder.is_due(prediction)
@@ -120,21 +123,20 @@ class PredictionLog:
             look = Look(np.array(image), is_measured, is_embedded)
             with self._guard:
                 self._bytes += image.nbytes
-        self._queue.put_nowait((prediction, look))
+        self._queue.put((prediction, look))
 
     def add_pair(self, pair: Pair) -> None:
         """The same for a pair, which holds no picture."""
-        try:
-            self._queue.put_nowait(pair)
-        except queue.Full:
+        if self._queue.qsize() >= self._most_rows:
             with self._guard:
                 self._lost_pairs["queue is full"] += 1
+        else:
+            self._queue.put(pair)
 
     def close(self) -> None:
         """Write what is waiting, for at most `STOP_WITHIN_S`, and hand the file over."""
         self._stop_by = time.monotonic() + STOP_WITHIN_S
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=STOP_WITHIN_S)
+        self._queue.put(None)
         self._thread.join(STOP_WITHIN_S + 2)
 
     def _run(self) -> None:
@@ -245,7 +247,7 @@ class Embedder:
         shape = self._session.get_inputs()[0].shape
         stretched = cv2.resize(look.image, (int(shape[2]), int(shape[1])), interpolation=cv2.INTER_AREA)
         vector = self._session.run(None, {self._session.get_inputs()[0].name: stretched[None]})[0][0]
-        return _rounded(vector, 6)
+        return [round(value, 6) for value in vector.tolist()]
 
     def is_due(self, item: Prediction) -> bool:
         """Whether this much time has passed since any instance embedded the camera; then the picture's turn is taken.
@@ -293,12 +295,17 @@ class Embedder:
 def row_of(item: Prediction, look: Look | None, embedder: Embedder, measured: Measured) -> dict[str, Any]:
     """The log row of one picture: counts, scores and sizes at the thresholds, low scores, figures, embedding."""
     route = item.route
-    thresholds = np.asarray(route.thresholds, np.float32)
-    rows = item.rows
-    seen = rows[rows[:, 4] >= thresholds[rows[:, 5].astype(int)]]
-    classes = seen[:, 5].astype(int)
-    shares = (seen[:, 2] - seen[:, 0]) * (seen[:, 3] - seen[:, 1]) / float(item.width * item.height)
-    counts = np.bincount(classes, minlength=len(route.classes)).tolist()
+    # Plain numbers: for a dozen rows numpy's calls cost more than they save.
+    least = np.asarray(route.thresholds, np.float32).tolist()
+    scores = item.rows[:, 4].tolist()
+    lowest = min(least)
+    above = sum(score >= lowest for score in scores)
+    seen = [row for row in item.rows[:above].tolist() if row[4] >= least[int(row[5])]]
+    counts = dict.fromkeys(route.classes, 0)
+    for row in seen:
+        counts[route.classes[int(row[5])]] += 1
+    area = float(item.width * item.height)
+    sides = [math.sqrt(max(0.0, (x2 - x1) * (y2 - y1) / area)) for x1, y1, x2, y2, *_ in seen]
     embedding = embedder.embed(look)
     figures = measured.figures(item, look)
     return {
@@ -312,11 +319,11 @@ def row_of(item: Prediction, look: Look | None, embedder: Embedder, measured: Me
         "request": item.request or None,
         "width": item.width,
         "height": item.height,
-        "counts": dict(zip(route.classes, counts, strict=True)),
+        "counts": counts,
         "n": len(seen),
-        "mean_confidence": round(float(seen[:, 4].mean()), 5) if len(seen) else None,
-        "confidences": _rounded(rows[:LOW_SCORES, 4], 4),
-        "box_areas": _rounded(np.sqrt(np.clip(shares, 0, None)), 5),
+        "mean_confidence": round(sum(row[4] for row in seen) / len(seen), 5) if seen else None,
+        "confidences": [round(score, 4) for score in scores[:LOW_SCORES]],
+        "box_areas": [round(side, 5) for side in sides],
         **figures,
         "light": picture.light_of(figures),
         "embedding": embedding,
@@ -351,11 +358,6 @@ def pair_row(pair: Pair) -> dict[str, Any]:
         row[f"{stage}_ms"] = None if ms is None else round(ms, 3)
         row[f"{stage}_problem"] = problem or None
     return row
-
-
-def _rounded(values: npt.NDArray[Any], digits: int) -> list[float]:
-    """Plain numbers of so many digits; in double precision, or the log would show what single precision adds."""
-    return np.round(values.astype(np.float64), digits).tolist()
 
 
 def _time_in(path: Path) -> float | None:
