@@ -132,5 +132,5 @@ def test_what_expired_is_removed_version_by_version(request: pytest.FixtureReque
     assert store.get("cards/replaced") == b"three"
     assert expire(store, KEPT, now + timedelta(days=21)) == 1
     assert not store.exists("frames/north/2026-05-01/a.jpg")
-    assert expire(store, KEPT, now + timedelta(days=21)) == 2, "the mark was set long before that, and what lies under it"
+    assert expire(store, KEPT, now + timedelta(days=21)) == 2, "by then the mark is old as well"
     assert there() == {"cards/replaced": 1}
