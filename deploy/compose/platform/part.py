@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 from its_platform import dagster_runs
 from its_platform.errors import ItsError
-from its_platform.parts import SUPERVISOR, part_named
+from its_platform.parts import part_named
 from its_platform.settings import Settings, load_settings
 from its_platform.stores.prepare import dagster_environment, prepare
 
 DAEMON = "dagster-daemon"
 # As workspace.yaml asks for it; the platform itself takes it for a part of the same machine.
 CODE_HOST = "ITS_DAGSTER_CODE_HOST"
-LONGEST_SILENCE_S = 60
 
 
 def make_ready(settings: Settings) -> None:
@@ -54,14 +52,10 @@ def serve(settings: Settings, name: str) -> None:
 
 def answers(settings: Settings, name: str) -> bool:
     """Whether the part in this container does its work."""
-    here = settings.model_copy(update={"host": "127.0.0.1"})
     if name == DAEMON:
         words, environment = program(settings, name)
         os.execve(words[0], [words[0], "liveness-check"], environment)
-    if name == SUPERVISOR:
-        beat = settings.home / "run" / "supervisor-beat.json"
-        return time.time() - beat.stat().st_mtime < LONGEST_SILENCE_S
-    return part_named(name).is_healthy(here)
+    return part_named(name).is_healthy(settings.model_copy(update={"host": "127.0.0.1"}))
 
 
 def main(words: list[str]) -> int:
