@@ -94,9 +94,10 @@ screens: install .venv/.dev  ## open the pages in headless Chromium and save pic
 	@$(BIN)/its up
 	@PYTHONPATH=tests $(BIN)/python -m e2e.screens
 
-docs: install .venv/.dev  ## write the page of the settings and the graph of the marts, and check the documents
+docs: install .venv/.dev  ## write the page of the settings, the graph of the marts and the dashboards, and check the documents
 	@$(BIN)/python -m its_platform.settings_page > docs/settings.md
 	@$(BIN)/python -m assets.dbt_graph
+	@$(BIN)/python deploy/grafana/build.py
 	@$(BIN)/python -m pytest tests/conventions
 
 lock:  ## resolve the requirements anew

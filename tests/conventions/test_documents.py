@@ -31,7 +31,7 @@ def test_every_command_at_the_top_is_in_the_readme():
 
 def test_links_between_documents_lead_somewhere():
     broken = []
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
             if not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")

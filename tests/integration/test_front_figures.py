@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from figures_known import TRITON
 from its_platform.serving.client import DetectorClient, ModelRefused, detect_once, with_client
 from its_platform.serving.config import FRONT
 from its_platform.serving.processes import stubs
@@ -93,3 +94,14 @@ def test_figures_go_on_after_an_instance_was_replaced(platform: Platform) -> Non
         detect_once(platform.settings, PICTURE + 100 + number, camera_id="north")
     wait_until(lambda: of(figures(platform, "pictures_total"), "live") >= 4)
     assert of(figures(platform, "pictures_total"), "live") != before
+
+
+def test_triton_tells_what_dashboards_ask_it_for(platform: Platform) -> None:
+    detect_once(platform.settings, PICTURE, camera_id="north")
+    address = f"http://127.0.0.1:{platform.settings.ports.triton_metrics}/metrics"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        page = answer.read().decode()
+    for name, labels in TRITON.items():
+        told = re.findall(rf"^{name}{{(.*)}} ", page, re.MULTILINE)
+        assert told, name
+        assert all(labels <= set(re.findall(r'(\w+)="', one)) for one in told), name
