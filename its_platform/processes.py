@@ -85,12 +85,17 @@ def spawn(
                 f"{name} cannot be started: {argv[0]}: {error.strerror}.", "Run `make install`."
             ) from error
     record = Record(name, process.pid, birth_of(process.pid), address, str(log), [*argv], restarts)
-    path = _path(settings, name)
+    write_record(settings, record)
+    return record
+
+
+def write_record(settings: Settings, record: Record) -> None:
+    """Write down that this program was started."""
+    path = _path(settings, record.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(asdict(record), indent=1))
     unfinished.replace(path)
-    return record
 
 
 def read_record(settings: Settings, name: str) -> Record | None:

@@ -214,13 +214,22 @@ def part_status(settings: Settings, part: Part, with_version: bool = False) -> P
 
 
 def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None:
-    """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers. Raises `ServerUnavailable`."""
+    """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers.
+
+    Raises `ServerUnavailable`, and `BadInput` where somebody else has taken its port.
+    """
     part = part_named(name, settings)
     with _held(settings):
         record = processes.read_record(settings, part.name)
         processes.stop(settings, part.name, part.stop_timeout_s)
         _stop_triton_remains(settings, part)
-        _check_ports(settings, part)
+        try:
+            _check_ports(settings, part)
+        except BadInput:
+            # Without its record it would count as one that nobody started, and the supervisor would not try again.
+            if record is not None:
+                processes.write_record(settings, record)
+            raise
         _spawn(settings, part, record.restarts + 1 if record else 0)
     if is_patient:
         _wait_healthy(settings, part)

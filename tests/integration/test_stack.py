@@ -90,3 +90,18 @@ def test_a_killed_server_shows_as_died_and_is_restarted(stack: Settings) -> None
     assert part_status(stack, part).state == "died"
     restart_part(stack, "evidently")
     assert part_status(stack, part).state == "healthy"
+
+
+def test_a_port_that_was_taken_meanwhile_leaves_the_part_to_be_started_later(stack: Settings) -> None:
+    start_stack(stack, ["evidently"])
+    process = processes.find(processes.read_record(stack, "evidently"))
+    assert process is not None
+    process.kill()
+    process.wait(10)
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind((stack.host, stack.ports.evidently))
+        squatter.listen()
+        with pytest.raises(BadInput, match=str(stack.ports.evidently)):
+            restart_part(stack, "evidently", is_patient=False)
+    assert part_status(stack, part_named("evidently")).state == "died", "which is what the supervisor starts again"
