@@ -41,6 +41,9 @@ FRAME = FrameRow(
     "north", MOMENT, "", "", 64, 48, None, "test", "day", "clear", 0.5, 0.2, 6.0, 1.0, 0.0, 0.0, False, MOMENT
 )
 
+# Twenty objects, the mark of who sealed them, and a database.
+MEMBERS = 22
+
 
 @pytest.fixture
 def home(stores: Stores) -> Settings:
@@ -104,7 +107,7 @@ def test_one_that_is_killed_is_no_backup_and_the_next_sends_the_rest(
     assert 50 <= there < 600
     assert list_backups(target) == ([], {})
     made = create_backup(home, open_target(load_settings()))
-    assert made.backup.members == 621
+    assert made.backup.members == MEMBERS + 600
     assert made.sent < made.backup.size - (there - 25) * 27_000
     assert [one.id for one in list_backups(target)[0]] == [made.backup.id]
 
@@ -174,7 +177,7 @@ def test_a_full_disk_is_told_and_leaves_no_backup(home: Settings, target: Target
     with files_of_at_most(1500), pytest.raises(StorageFull, match="is full"):
         create_backup(home, target)
     assert list_backups(target)[0] == []
-    assert create_backup(home, target).backup.members == 21
+    assert create_backup(home, target).backup.members == MEMBERS
 
 
 def test_a_server_that_is_away_is_told_with_the_setting_that_names_it(home: Settings) -> None:
@@ -192,7 +195,7 @@ def test_what_comes_back_is_what_was_there(home: Settings, target: Target, elsew
     for name in ("blobs", "backups", "keys"):
         assert (target.store.folder / name).stat().st_mode & 0o777 == 0o700  # type: ignore[union-attr]
     restored = restore_backup(target, "latest", elsewhere)
-    assert (restored.backup, restored.members) == (made.backup, 21)
+    assert (restored.backup, restored.members) == (made.backup, MEMBERS)
     stores = open_stores(load_settings(home=elsewhere))
     assert stores.objects.get("frames/07.jpg") == b"7" * 1000
     with stores.database.session() as session:
@@ -223,7 +226,7 @@ def test_a_copy_that_was_tampered_with_leaves_an_empty_home(home: Settings, targ
         restore_backup(target, made.backup.id, elsewhere)
     assert list(elsewhere.iterdir()) == []
     blob.unlink()
-    with pytest.raises(BackupDamaged, match="1 of 21 members are missing"):
+    with pytest.raises(BackupDamaged, match=f"1 of {MEMBERS} members are missing"):
         restore_backup(open_target(home, target.store.folder.as_uri()), made.backup.id, elsewhere)  # type: ignore[union-attr]
     blob.write_bytes(kept)
     create_backup(home, target)
