@@ -31,7 +31,9 @@ from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.settings import Settings, load_settings
 from its_platform.stores import Stores, open_stores
-from its_platform.stores.objects import StorageFull
+from its_platform.stores.key_export import export_keys, import_keys
+from its_platform.stores.keys import MasterKeyMissing
+from its_platform.stores.objects import StorageFull, open_keys
 from its_platform.stores.schema import CameraRow
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -190,13 +192,19 @@ def test_a_server_that_is_away_is_told_with_the_setting_that_names_it(home: Sett
     assert "secret" not in repr(away)
 
 
-def test_what_comes_back_is_what_was_there(home: Settings, target: Target, elsewhere: Path) -> None:
+def test_what_comes_back_is_what_was_there_and_opens_with_the_master_key(
+    home: Settings, target: Target, elsewhere: Path, tmp_path: Path
+) -> None:
     made = create_backup(home, target)
+    export_keys(open_keys(home), tmp_path / "safe.json", "a passphrase of mine")
     for name in ("blobs", "backups", "keys"):
         assert (target.store.folder / name).stat().st_mode & 0o777 == 0o700  # type: ignore[union-attr]
     restored = restore_backup(target, "latest", elsewhere)
     assert (restored.backup, restored.members) == (made.backup, MEMBERS)
     stores = open_stores(load_settings(home=elsewhere))
+    with pytest.raises(MasterKeyMissing, match="its keys import"):
+        stores.objects.get("frames/07.jpg")
+    import_keys(open_keys(stores.settings), tmp_path / "safe.json", "a passphrase of mine")
     assert stores.objects.get("frames/07.jpg") == b"7" * 1000
     with stores.database.session() as session:
         assert [row.camera_id for row in session.scalars(sa.select(CameraRow))] == ["north"]
