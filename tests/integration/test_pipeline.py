@@ -47,7 +47,7 @@ def simulated(stores: Stores, registry: object, require: Callable[[bool, str], N
 
 @pytest.fixture
 def clone(simulated: Stores, tmp_path: Path) -> Callable[..., str]:
-    """A fresh checkout of the code with a home that holds nothing, the remote and the object store apart from it."""
+    """A fresh checkout of the code with an empty home; remote, object store and its keys lie apart from it."""
     folder, home = tmp_path / "clone", tmp_path / "clone-home"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -65,6 +65,7 @@ def clone(simulated: Stores, tmp_path: Path) -> Callable[..., str]:
         "ITS_ENVIRONMENTS": str(simulated.settings.environments),
         "ITS_DATA_REMOTE": open_remote(simulated.settings).name,
         "ITS_OBJECTS_URL": f"file://{simulated.settings.home / 'objects'}",
+        "ITS_OBJECTS__KEYS": str(simulated.settings.home / "keys"),
         "ITS_TRAINING__SEED": "7",
         **{f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }

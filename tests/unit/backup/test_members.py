@@ -10,7 +10,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from its_platform.backup.members import Source, home_sources, object_sources, portable_settings, table_sources
 from its_platform.settings import Settings
-from its_platform.stores.objects import open_objects
+from its_platform.stores.objects import open_plain
 
 
 def contents(sources: list[Source]) -> dict[str, bytes]:
@@ -93,7 +93,7 @@ def test_settings_are_copied_without_secrets_and_without_this_machine(settings: 
 
 
 def test_an_object_is_known_by_its_stamp_until_it_changes(settings: Settings) -> None:
-    store = open_objects(settings)
+    store = open_plain(settings)
     store.put("frames/a.jpg", b"first")
     (before,) = object_sources(settings)
     (again,) = object_sources(settings)

@@ -87,7 +87,8 @@ def test_a_log_from_before_there_was_a_cache_says_nothing_of_it(warehoused: Stor
 
 
 def test_times_words_and_missing_values_arrive_as_they_were(warehoused: Stores) -> None:
-    add_frames(warehoused, 'crossing, "north"\n\'', [0.25], weather="")
+    add_frames(warehoused, "crossing", [0.25], weather="")
+    add_frames(warehoused, "east", [1], weather='mist, "thick"\n\'')
     add_frames(warehoused, "south", numbers=[3])
     load_sources(warehoused)
     with open_warehouse(warehoused.settings) as warehouse:
@@ -96,7 +97,8 @@ def test_times_words_and_missing_values_arrive_as_they_were(warehoused: Stores) 
         )
     first = (START + timedelta(seconds=0.25)).timestamp()
     assert [(row[0], row[1], float(row[2]), row[3]) for row in found] == [
-        ('crossing, "north"\n\'', "", first, False),
+        ("crossing", "", first, False),
+        ("east", 'mist, "thick"\n\'', (START + timedelta(seconds=1)).timestamp(), False),
         ("south", "clear", 946684803.0, False),
     ]
 
