@@ -82,18 +82,6 @@ def test_a_sensor_that_looked_in_the_future_looks_again_and_keeps_its_cursor(ins
     assert states["usual"].last_tick_start_timestamp == now - 5
 
 
-def test_the_code_location_waits_for_a_database_that_recovers_longer_than_dagster_would() -> None:
-    import inspect
-
-    from dagster_postgres.utils import retry_pg_connection_fn
-
-    import its_platform.definitions  # noqa: F401  loading it is what sets the patience
-
-    given = inspect.signature(retry_pg_connection_fn).parameters
-    pause, tries = given["retry_wait"].default, given["retry_limit"].default
-    assert sum(pause * (2**number - 1) for number in range(1, tries + 1)) > 45
-
-
 def origin_of(sensor: str) -> RemoteInstigatorOrigin:
     from dagster._core.remote_origin import InProcessCodeLocationOrigin
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
