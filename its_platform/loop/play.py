@@ -167,15 +167,18 @@ def _spooled(settings: Settings) -> set[tuple[str, datetime]]:
 
 
 def report_between(play: Play, since: datetime, until: datetime) -> DriftReport | None:
-    """The report whose window lies in this span, the first of several; None while there is none."""
+    """The report whose window ends in this span, the first of several; None while there is none.
+
+    A version that took over shortly before the span begins its window then.
+    """
     from its_platform.monitoring.reports import list_reports
 
-    found = [report for report in list_reports(play.stores) if report.since >= since and report.until <= until]
-    return min(found, key=lambda report: report.since) if found else None
+    found = [report for report in list_reports(play.stores) if since < report.until <= until]
+    return min(found, key=lambda report: report.until) if found else None
 
 
 def wait_for_report(play: Play, what: str, since: datetime, until: datetime) -> DriftReport:
-    """Wait for the report on the window that lies in this span."""
+    """Wait for the report on the window that ends in this span."""
     began = time.time()
     wait_for(
         play, f"drift report on the {what}", lambda: report_between(play, since, until) is not None, "watch", began

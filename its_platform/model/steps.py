@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from its_platform.dataset import DatasetVersion
     from its_platform.stores import Stores
 
-RECIPE = "3"  # raise it whenever the same parameters would train another detector
+RECIPE = "4"  # raise it whenever the same parameters would train another detector
 PARITY_FRAMES = 24
 
 

@@ -7,6 +7,7 @@ Ultralytics would do besides (plots, own loggers, downloads, a last validation) 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ OTHER_WORDS = {
     "van": ("car",),
     "vehicle": ("car",),
 }
+MOST_THREADS = 8  # above it a small network gains nothing
 SHORT_STEPS = 500  # below this the weights are only adjusted, and Ultralytics' schedule for long trainings misfits
 
 
@@ -60,6 +62,8 @@ class UltralyticsTrainer:
         trainer = self._make_trainer(self._overrides(plan, device, precision), precision)
         _listen(trainer, plan, epochs, clock, on_epoch, progress)
         threads = torch.get_num_threads()
+        # Ultralytics leaves a core idle, which of two is half.
+        torch.set_num_threads(min(MOST_THREADS, len(os.sched_getaffinity(0))))
         try:
             trainer.train()
         finally:
@@ -209,7 +213,8 @@ def _make_trainer(overrides: dict[str, Any], precision: str) -> Any:
             if weights:
                 weights.names = names_to_carry_over(weights.names, self.data["names"].values())
                 model.load(weights)
-            return model.to(memory_format=torch.channels_last) if is_bf16 else model
+            # The layout that a CPU's convolutions work in; the other one is turned into it layer by layer.
+            return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
 
         def final_eval(self) -> None:
             """No last validation: the exported file is judged instead, on frames that took no part."""
