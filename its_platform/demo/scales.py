@@ -53,7 +53,7 @@ FULL = Scale(
     name="full",
     views=("junction", "boulevard", "motorway"),
     sample_interval_s=2.0,
-    segments=_segments(day_s=400.0, window_s=180.0, trial_s=120.0),
+    segments=_segments(day_s=300.0, window_s=150.0, trial_s=120.0),
     settings={
         "dataset": {"block_s": 20.0, "guard_s": 2.0, "split_train": 0.6, "split_val": 0.1, "split_test": 0.15},
         # The starter knows such a world, so that one epoch is enough; small batches make the most steps of it.
@@ -61,7 +61,7 @@ FULL = Scale(
         # Measuring every format would take minutes of the demo's ten.
         "serving": {"format": "onnx"},
         "gates": {"minimum_boxes": 60, "slice_tolerance": 0.05, "slice_floors": {"light=night": 0.7}},
-        "drift": {"window_s": 180.0, "minimum_rows": 120, "windows": 2, "windows_drifted": 2},
+        "drift": {"window_s": 150.0, "minimum_rows": 100, "windows": 2, "windows_drifted": 2},
         "retraining": {
             "cool_down_s": 30.0,
             "sample_frames": 300,

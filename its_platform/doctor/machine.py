@@ -62,7 +62,8 @@ def check_disk(settings: Settings) -> list[Finding]:
 def disks(home: Path) -> list[Path]:
     """A folder on each disk that a home folder reaches; the home itself is the first."""
     found = {home.stat().st_dev: home}
-    for name in ("objects", "tables", "triton", "mlartifacts", "postgres", "services"):
+    stores = ("objects", "tables", "triton", "mlartifacts", "postgres")
+    for name in (*stores, "services", *(f"services/{store}" for store in stores)):
         if (home / name).exists():
             found.setdefault((home / name).stat().st_dev, home / name)
     return list(found.values())

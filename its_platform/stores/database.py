@@ -34,6 +34,13 @@ DatabaseName = Literal["its", "dagster", "mlflow"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 _NO_SUCH_DATABASE = "3D000"
 _STARTING_S = 60.0
+# Where a network swallows what it is given, a question ends after a minute, and an idle connection is found to be dead.
+_KEPT_ALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 
 # One engine a process and address: stores are opened freely, connections are not.
 _engines: dict[tuple[str, int], Engine] = {}
@@ -97,7 +104,11 @@ def _address(settings: Settings, name: str) -> URL:
                 settings.host,
                 settings.ports.postgres,
                 name,
-                {"sslmode": "verify-full", "sslrootcert": str(ensure_certificates(settings).root.absolute())},
+                {
+                    "sslmode": "verify-full",
+                    "sslrootcert": str(ensure_certificates(settings).root.absolute()),
+                    **_KEPT_ALIVE,
+                },
             )
         folder = str(postgres.socket_folder(settings))
         return URL.create("postgresql+psycopg2", username="postgres", database=name, query={"host": folder})

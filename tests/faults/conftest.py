@@ -1,4 +1,4 @@
-"""One stand for all faults, and what came of them: `faults.json`, and a table at the end."""
+"""One stand for the faults of a profile, and what came of them: `faults.json`, and a table at the end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ import pytest
 
 from faults.record import FaultRecord, table_of, write_records
 from faults.stand import Stand, clear, settings_at
-from its_platform.settings import REPOSITORY
+from its_platform.settings import REPOSITORY, load_settings
+from needs import need_prometheus, need_stores
 
-_RECORDS: list[FaultRecord] = []
+_STANDS: list[Stand] = []
 
 
-@pytest.fixture(scope="session")
-def stand() -> Iterator[Stand]:
-    """A tiny loop with a served version, below `.its/faults` (or ITS_FAULTS_HOME); all of it is stopped at the end."""
-    home = Path(os.environ.get("ITS_FAULTS_HOME", REPOSITORY / ".its" / "faults")).absolute()
+@pytest.fixture(scope="module")
+def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    """A tiny loop with a served version in the module's `PROFILE`; all of it is stopped at the end.
+
+    Below `.its/faults`, or ITS_FAULTS_HOME.
+    """
+    profile = request.module.PROFILE
+    if profile == "services":
+        need_stores(load_settings())
+        need_prometheus()
+    home = Path(os.environ.get("ITS_FAULTS_HOME", REPOSITORY / ".its" / "faults")).absolute() / profile
     clear(home)
-    made = Stand(settings_at(home), records=_RECORDS)
+    made = Stand(settings_at(home, profile))
+    _STANDS.append(made)
     try:
         made.start()
         yield made
@@ -31,20 +40,23 @@ def stand() -> Iterator[Stand]:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A fault whose test failed has broken its promise, whatever was recorded before."""
-    before = len(_RECORDS)
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.when == "call" and report.failed and before:
-        _RECORDS[-1].is_kept = False
+    if report.when == "call" and report.failed and (records := _records()):
+        records[-1].is_kept = False
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write `.its/faults.json` and print the table."""
     from rich.console import Console
 
-    if not _RECORDS:
+    if not (records := _records()):
         return
     path = REPOSITORY / ".its" / "faults.json"
-    write_records(path, _RECORDS)
-    Console().print(table_of(_RECORDS))
+    write_records(path, records)
+    Console().print(table_of(records))
     terminalreporter.write_line(f"{path}")
+
+
+def _records() -> list[FaultRecord]:
+    return [record for stand in _STANDS for record in stand.records]

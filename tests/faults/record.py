@@ -14,14 +14,16 @@ from rich.table import Table
 class FaultRecord:
     """One fault that was injected.
 
-    doctor_named: whether `its doctor` named it while it lasted, in `doctor_said`. recovered_s: seconds until all was
-    as before, None where it never was. acknowledged: answers of the front and frames that an ingest called taken in,
-    from the fault to the recovery; missing and duplicated: of those, rows that the tables lack or hold twice.
-    failed_requests: live requests without an answer after the client's own retries.
+    profile: of the stack that it was injected into. doctor_named: whether `its doctor` named it while it lasted, in
+    `doctor_said`. recovered_s: seconds until all was as before, None where it never was. acknowledged: answers of the
+    front and frames that an ingest called taken in, from the fault to the recovery; missing and duplicated: of those,
+    rows that the tables lack or hold twice. failed_requests: live requests without an answer after the client's own
+    retries.
     """
 
     fault: str
     target: str
+    profile: str
     doctor_named: bool = False
     recovered_s: float | None = None
     acknowledged: int = 0
@@ -46,11 +48,13 @@ def write_records(path: Path, records: Sequence[FaultRecord]) -> None:
 def table_of(records: Sequence[FaultRecord]) -> Table:
     """The records as a table for a terminal."""
     table = Table(header_style="bold", title="faults")
-    for name in ("", "fault", "target", "doctor", "recovered", "acknowledged", "missing", "twice", "failed"):
-        table.add_column(name, justify="left" if name in ("", "fault", "target", "doctor") else "right")
+    words = ("", "profile", "fault", "target", "doctor")
+    for name in (*words, "recovered", "acknowledged", "missing", "twice", "failed"):
+        table.add_column(name, justify="left" if name in words else "right")
     for one in records:
         table.add_row(
             "[green]✓[/]" if one.is_kept else "[red]✗[/]",
+            one.profile,
             one.fault,
             one.target,
             "named" if one.doctor_named else "[red]silent[/]",

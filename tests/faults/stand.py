@@ -38,7 +38,9 @@ from its_platform.settings import REPOSITORY, Ports, Settings, load_settings
 from its_platform.stack import start_stack, stop_stack
 from its_platform.stores import Stores, open_stores
 from its_platform.stores.database import database_url
+from its_platform.stores.object_server import INNER_PORTS
 from its_platform.telemetry import no_progress
+from ports import free_port_range
 
 POLL_S = 0.25
 # What takes seconds on a quiet machine; a wait ends with its fact, not with its time.
@@ -67,18 +69,20 @@ def until(fact: Fact, what: str, within_s: float = PATIENCE_S, poll_s: float = P
     raise NotSeen(f"after {within_s:.0f} s still not: {what}{problem}")
 
 
-def settings_at(home: Path) -> Settings:
+def settings_at(home: Path, profile: str) -> Settings:
     """The tiny scale's settings with free ports, also written where a person's `its` finds them."""
     names = list(Ports.model_fields)
     ports = dict(zip(names, free_ports(len(names)), strict=True))
+    ports["objects_inner"] = free_port_range(INNER_PORTS)
     groups: dict[str, Any] = {name: dict(group) for name, group in SCALE.settings.items()}
     # The requester's rows would otherwise start a collection every few seconds on cores that have other work.
     groups["sensors"] = {"interval_s": 5}
     # A version goes live at once; what a canary survives is in tests/integration/test_release_faults.py.
     groups["canary"] = {"steps": []}
     home.mkdir(parents=True)
-    (home / "settings.yaml").write_text(yaml.safe_dump({"home": str(home), "ports": ports, **groups}), "utf-8")
-    return load_settings(home=home, ports=ports, **groups)
+    told = {"home": str(home), "profile": profile, "ports": ports, **groups}
+    (home / "settings.yaml").write_text(yaml.safe_dump(told), "utf-8")
+    return load_settings(**told)
 
 
 @dataclass
@@ -131,7 +135,7 @@ class Stand:
         self.stop_requester()
         stop_stack(self.settings)
         if self.has_own_disk:
-            subprocess.run(["umount", str(self.settings.home / "objects")], check=False)
+            subprocess.run(["umount", str(objects_disk(self.settings))], check=False)
 
     def stop_requester(self) -> None:
         if self.requester is not None and self.requester.poll() is None:
@@ -150,7 +154,7 @@ class Stand:
         The block ends when the platform has recovered, unless it sets `recovered_s` itself.
         """
         until(self.is_serving, "all instances answer before the fault")
-        record = FaultRecord(name, target, began=time.time())
+        record = FaultRecord(name, target, self.settings.profile, began=time.time())
         self.records.append(record)
         started = time.monotonic()
         try:
@@ -334,9 +338,14 @@ def looked_since(settings: Settings, moment: float) -> bool:
         return bool(connection.execute(sa.text(query), {"moment": moment}).scalar())
 
 
+def objects_disk(settings: Settings) -> Path:
+    """The folder that the object store keeps its bytes in, below the home."""
+    return (settings.services if settings.runs_objects else settings.home) / "objects"
+
+
 def mount_objects(settings: Settings) -> bool:
     """Give the object store a disk of its own that can be made full; False where mounting is not allowed."""
-    folder = settings.home / "objects"
+    folder = objects_disk(settings)
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={OBJECTS_MB}m", "its-faults", str(folder)]
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -348,7 +357,7 @@ def full_disk(stand: Stand) -> Iterator[None]:
 
     Its disk is a tmpfs that is shrunk to what lies on it; what a page still has free is filled up.
     """
-    folder = stand.settings.home / "objects"
+    folder = objects_disk(stand.settings)
     used_kb = shutil.disk_usage(folder).used // 1024
     subprocess.run(["mount", "-o", f"remount,size={used_kb + 4}k", str(folder)], check=True)
     filler = folder / "filler"
@@ -372,5 +381,6 @@ def clear(home: Path) -> None:
         return
     if (home / "settings.yaml").exists():
         stop_stack(load_settings(home=home))
-    subprocess.run(["umount", str(home / "objects")], capture_output=True, check=False)
+    for folder in ("objects", "services/objects"):
+        subprocess.run(["umount", str(home / folder)], capture_output=True, check=False)
     shutil.rmtree(home)

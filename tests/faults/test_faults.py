@@ -1,8 +1,8 @@
 """What the platform promises when something breaks: the loop goes on or says what a person must do, the old model
 serves, nothing acknowledged is lost or there twice, and the doctor names the fault while it lasts.
 
-One stack, one fault after another, in the order of this file: first on a loop at rest, then at fixed points of a
-retraining. `make faults` runs it; it takes about a quarter of an hour.
+One stack of the embedded profile, one fault after another, in the order of this file: first on a loop at rest, then at
+fixed points of a retraining. What only real servers can suffer is in `test_server_faults.py`. `make faults` runs both.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from its_platform.stores.database import database_url
 from its_platform.stores.postgres import server_process
 from its_platform.stores.registry import MODEL_NAME, VersionFacts
 
+PROFILE = "embedded"
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(3600)]
 
 DAY_S = 86_400.0

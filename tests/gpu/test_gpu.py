@@ -10,14 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from drawn_dataset import CLASSES, write_dataset
 from its_platform.contract import FORMATS
 from its_platform.model.exported import open_detector, read_detector
 from its_platform.model.formats import candidates
+from its_platform.model.rtdetr_trainer import initial_weights
 from its_platform.model.scoring import iou_matrix
+from its_platform.model.trainer import EpochFigures, TrainingPlan, trainer_of
+from its_platform.settings import STARTER_WEIGHTS
+from its_platform.telemetry import no_progress
+from its_platform.weights import check_weights
 
 Boxes = list[npt.NDArray[np.float32]]
 Pictures = npt.NDArray[np.uint8]
 
+SIZE = 160  # pixels, of a training that only has to run
 SAME_SHARE = 0.95  # FP16 moves a box by fractions of a pixel, and a score near the threshold across it
 
 
@@ -66,6 +73,32 @@ def test_a_plan_answers_a_batch_as_it_answers_its_pictures_alone(
 def test_where_a_plan_can_be_built_it_is_what_is_chosen_from(starter_plan: Path) -> None:
     assert starter_plan.is_file()
     assert candidates() == ("onnx", "tensorrt")
+
+
+@pytest.mark.parametrize(("family", "precision"), [("yolo", "bf16"), ("rtdetr", "fp32")])
+def test_a_training_takes_the_gpu_and_leaves_weights_that_every_machine_reads(
+    family: str, precision: str, tmp_path: Path
+) -> None:
+    plan = TrainingPlan(
+        data=write_dataset(tmp_path / "data"),
+        weights=STARTER_WEIGHTS if family == "yolo" else initial_weights(tmp_path / "initial.pt", ("car", "bus")),
+        folder=tmp_path / "training",
+        home=tmp_path / "home",
+        epochs=2,
+        image_size=SIZE,
+        batch=4,
+        learning_rate=0.0001,
+    )
+    epochs: list[EpochFigures] = []
+    trained = trainer_of(family).train(plan, epochs.append, no_progress)
+    assert (trained.device, trained.precision, trained.classes) == ("0", precision, CLASSES)
+    assert [epoch.epoch for epoch in epochs] == [1, 2]
+    assert all(np.isfinite(value) for epoch in epochs for value in epoch.values.values())
+    check_weights(trained.weights)
+    onnx = tmp_path / "model.onnx"
+    trainer_of(family).export(trained.weights, onnx, SIZE, 0.7, "v1")
+    pictures = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    assert open_detector(onnx).detect(pictures).shape == (2, 300, 6)
 
 
 def found_in(rows: npt.NDArray[np.float32]) -> Boxes:

@@ -19,8 +19,8 @@ def written(tmp_path: Path, *records: FaultRecord) -> list[dict]:
 
 
 def test_records_keep_to_the_schema(tmp_path: Path) -> None:
-    kept = FaultRecord("kill -9", "triton", True, 12.5, 20, 1, 0, 3, "Triton: has died", True)
-    broken = FaultRecord("kill -9", "database")
+    kept = FaultRecord("kill -9", "triton", "services", True, 12.5, 20, 1, 0, 3, "Triton: has died", True)
+    broken = FaultRecord("kill -9", "database", "embedded")
     rows = written(tmp_path, kept, broken)
     jsonschema.validate(rows, SCHEMA)
     assert rows[0]["failed_requests"] == 3
@@ -29,6 +29,6 @@ def test_records_keep_to_the_schema(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spoilt", [{"missing": -1}, {"doctor_named": "yes"}, {"began": 1.0}])
 def test_the_schema_refuses_what_is_not_a_record(tmp_path: Path, spoilt: dict) -> None:
-    rows = written(tmp_path, FaultRecord("kill -9", "triton"))
+    rows = written(tmp_path, FaultRecord("kill -9", "triton", "embedded"))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate([{**rows[0], **spoilt}], SCHEMA)
