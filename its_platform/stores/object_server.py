@@ -22,8 +22,9 @@ ANSWER_WITHIN_S = 10
 # Between its parts, of what each may do: write and read, at a volume and at the filer.
 TOKENS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 TOKEN_S = 60
-# A volume is a file; a small one keeps a half-empty server small.
-VOLUME_MB = 1024
+# A volume is a file of one bucket: small ones leave room for each bucket on a small disk, and are made one by one.
+VOLUME_MB = 256
+GROWTH = "[master.volume_growth]\ncopy_1 = 1\n"
 LEAST_FREE = "1GiB"
 
 
@@ -41,6 +42,7 @@ def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]
     identities = folder / "identities.json"
     write_file(identities, json.dumps({"identities": [_identity(settings)]}).encode(), is_secret=True)
     write_file(folder / "security.toml", _tokens(settings).encode(), is_secret=True)
+    write_file(folder / "master.toml", GROWTH.encode())
     inner = iter(range(settings.ports.objects_inner, settings.ports.objects_inner + INNER_PORTS))
     options = {
         "dir": data,

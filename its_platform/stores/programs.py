@@ -57,7 +57,8 @@ def _run(command: list[str], where: Path, settings: Settings | None) -> str:
     except subprocess.TimeoutExpired as error:
         raise ServerUnavailable(f"`{Path(command[0]).name} {command[-1]}` took more than ten minutes.") from error
     if done.returncode != 0:
-        told = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]
+        lines = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]
+        told = [line for line in lines if "error" in line.lower()] or lines
         what = " ".join([Path(command[0]).name, *command[1:]])
         raise DataRepositoryBroken(
             f"`{what}` failed in {where}: {told[0] if told else 'no word from it'}", "`its doctor` looks further."

@@ -73,7 +73,7 @@ def commit_version(settings: Settings, name: str, files: Mapping[str, bytes] | P
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        dvc(settings, where, "add", "--quiet", f"{_SHELF}/{name}")
+        dvc(settings, where, "add", f"{_SHELF}/{name}")
         git(where, "add", "--", f"{_SHELF}/{name}.dvc", f"{_SHELF}/.gitignore")
         # A run that was killed between commit and tag left the commit: there is nothing to add to it then.
         if git(where, "status", "--porcelain", "--", _SHELF):
@@ -90,7 +90,7 @@ def push(settings: Settings, name: str | None = None) -> int:
     far = open_remote(settings)
     with _held(settings):
         _ensure_repository(settings, far)
-        dvc(settings, repository(settings), "push", "--quiet", "--all-tags", "--jobs", "4")
+        dvc(settings, repository(settings), "push", "--all-tags", "--jobs", "4")
         far.push_history(repository(settings))
         names = [name] if name is not None else list_versions(settings)
         with far.history() as history:
@@ -143,7 +143,7 @@ def checkout(settings: Settings, name: str, folder: Path) -> Path:
                     f"The remote has no dataset version {name}.", "`its dataset list` shows those there are."
                 ) from error
             _point_dvc_at(clone, far)
-            dvc(settings, clone, "pull", "--quiet", f"{_SHELF}/{name}")
+            dvc(settings, clone, "pull", f"{_SHELF}/{name}")
             fetched = clone / _SHELF / name
             wanted = _recorded(settings, clone, name, git(clone, "rev-parse", "HEAD"))
             found = {path: _md5(data) for path, data in _read_files(fetched).items()}
