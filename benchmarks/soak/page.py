@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -139,6 +140,7 @@ def page_of(repeats: Sequence[Repeat], samples: Sequence[Sequence[Sample]], sett
 
 def chart(repeat: Repeat, samples: Sequence[Sample]) -> str:
     """Latency, images a second and memory over the minutes of a repeat, as PNG in base64."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 8.5), layout="constrained")
@@ -148,12 +150,19 @@ def chart(repeat: Repeat, samples: Sequence[Sample]) -> str:
         latency.plot(minutes, [getattr(one, name) for one in repeat.minutes], color=colour, label=name)
     latency.set_yscale("log")
     latency.set_ylabel("latency, ms")
-    rate.bar(minutes, [one.images_s for one in repeat.minutes], width=0.9, color=SOFT, label="images a second")
-    rate.plot(minutes, [one.failed for one in repeat.minutes], color=BAD, label="failed")
-    rate.set_ylabel("a second; failed a minute")
-    for part in sorted({part for one in samples for part in one.parts}):
+    rate.bar(minutes, [one.images_s for one in repeat.minutes], width=0.9, color=SOFT, label="answered")
+    rate.plot(minutes, [one.failed_s for one in repeat.minutes], color=BAD, label="failed")
+    rate.set_ylabel("images a second")
+    parts = sorted({part for one in samples for part in one.parts})
+    for part, colour in zip(parts, itertools.cycle(colormaps["tab20"].colors)):  # type: ignore[attr-defined]
         seen = [(one.at, one.parts[part].memory_mb) for one in samples if part in one.parts]
-        memory.plot([(at - samples[0].at) / 60 for at, _ in seen], [held for _, held in seen], label=part, linewidth=1)
+        memory.plot(
+            [(at - samples[0].at) / 60 for at, _ in seen],
+            [held for _, held in seen],
+            label=part,
+            color=colour,
+            linewidth=1,
+        )
     memory.set_yscale("log")
     memory.set_ylabel("memory, MB")
     memory.set_xlabel("minutes of load")

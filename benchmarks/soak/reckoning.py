@@ -44,7 +44,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Minute:
-    """Requests that were sent within one minute of the load; latencies in milliseconds, of the answered ones."""
+    """Requests that were sent within one minute of the load; latencies in milliseconds, of the answered ones.
+
+    images_s, failed_s: answered and failed ones a second.
+    """
 
     minute: int
     requests: int
@@ -53,6 +56,7 @@ class Minute:
     p95: float | None
     p99: float | None
     images_s: float
+    failed_s: float
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ def minutes_of(requests: Sequence[Request], began: float, ended: float) -> list[
         own = [one for one in requests if since <= one.sent < until]
         answered = [one for one in own if one.is_answered]
         p50, p95, p99 = percentiles(answered)
-        rate = len(answered) / (until - since) if until > since else 0.0
-        found.append(Minute(number, len(own), len(own) - len(answered), p50, p95, p99, rate))
+        failed, seconds = len(own) - len(answered), max(until - since, 1e-3)
+        found.append(Minute(number, len(own), failed, p50, p95, p99, len(answered) / seconds, failed / seconds))
     return found
 
 
