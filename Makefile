@@ -10,7 +10,7 @@ LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install services demo up down status doctor test check format lint types layers bench repro faults screens docs lock clean
+.PHONY: help install services demo up down status doctor test check format lint types layers bench soak repro faults screens docs lock clean
 
 help:  ## what can be typed
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ layers: .venv/.dev
 
 bench: install  ## measure, and fail where a floor fails (NAME=serving for one of them)
 	@$(BIN)/python benchmarks/run.py $(NAME)
+
+soak: install  ## an hour of load in three repeats; fail where something is lost or leaks (MINUTES=3 REPEATS=1 to try it)
+	@PYTHONPATH=benchmarks $(BIN)/python -m soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPEATS),--repeats $(REPEATS))
 
 repro: install  ## rebuild the model that params.yaml describes from its dataset version, without a server
 	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.venvs/dvc/bin:$$PATH" dvc repro

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from its_platform.telemetry import Progress, no_progress
 
-Verdict = Literal["passed", "failed", "no verdict"]
+Verdict = Literal["passed", "failed", "no verdict", "no floor"]
 
 ROUNDS = 5
 ATTEMPTS = 3
@@ -31,7 +31,7 @@ class Round:
     """What one round measured. CPU in milliseconds, of all processes; split: where ours went, by part."""
 
     ours: float
-    peer: float
+    peer: float | None = None
     cpu_ms: float | None = None
     peer_cpu_ms: float | None = None
     split: Mapping[str, float] = field(default_factory=dict)
@@ -41,13 +41,14 @@ class Round:
 class Comparison:
     """What is compared with what. `floor` gives the worst allowed of ours for what the peer reached.
 
-    better: whether a lower or a higher figure of ours is the better one. command: what prints it.
+    better: whether a lower or a higher figure of ours is the better one. command: what prints it. A figure that is told
+    and judged by nothing has neither floor nor peer.
     """
 
     name: str
-    peer_name: str
+    peer_name: str | None
     unit: str
-    floor: Callable[[float], float]
+    floor: Callable[[float], float] | None
     command: str
     better: Literal["lower", "higher"] = "lower"
     split_unit: str | None = None
@@ -57,22 +58,22 @@ class Comparison:
 class Figure:
     """One figure: medians over the rounds; `floor` lies as far from `ours` as in the median round.
 
-    `attempts` holds ours of each attempt, the last one or the kept one too.
+    `attempts` holds ours of each attempt, the last one or the kept one too. One without a floor has passed.
     """
 
     name: str
     ours: float
-    peer: float
     unit: str
-    floor: float
     rounds: int
     spread: float
     passed: bool
     command: str
     verdict: Verdict
     better: Literal["lower", "higher"]
-    peer_name: str
     attempts: list[float]
+    peer: float | None = None
+    peer_name: str | None = None
+    floor: float | None = None
     cpu_ms: float | None = None
     peer_cpu_ms: float | None = None
     split: dict[str, float] | None = None
@@ -95,45 +96,51 @@ def above_peer(slack: float) -> Callable[[float], float]:
 def figure_of(comparison: Comparison, rounds: Sequence[Round], earlier: Sequence[float] = ()) -> Figure:
     """The figure of one attempt's rounds; `earlier` holds the medians of the attempts before it."""
     ours = statistics.median(one.ours for one in rounds)
-    peer = statistics.median(one.peer for one in rounds)
-    spread = _spread([one.ours for one in rounds])
     verdict = verdict_on(comparison, rounds)
     parts = sorted({part for one in rounds for part in one.split})
     split = {part: _rounded(statistics.median(one.split.get(part, 0.0) for one in rounds)) for part in parts}
     return Figure(
-        comparison.name,
-        _rounded(ours),
-        _rounded(peer),
-        comparison.unit,
-        _rounded(ours - _beyond(comparison, rounds)),
-        len(rounds),
-        round(spread, 3),
-        verdict == "passed",
-        comparison.command,
-        verdict,
-        comparison.better,
-        comparison.peer_name,
-        [*earlier, _rounded(ours)],
-        _median_of([one.cpu_ms for one in rounds]),
-        _median_of([one.peer_cpu_ms for one in rounds]),
-        split or None,
-        comparison.split_unit if split else None,
+        name=comparison.name,
+        ours=_rounded(ours),
+        unit=comparison.unit,
+        rounds=len(rounds),
+        spread=round(_spread([one.ours for one in rounds]), 3),
+        passed=verdict in ("passed", "no floor"),
+        command=comparison.command,
+        verdict=verdict,
+        better=comparison.better,
+        attempts=[*earlier, _rounded(ours)],
+        peer=_median_of([one.peer for one in rounds]),
+        peer_name=comparison.peer_name,
+        floor=None if comparison.floor is None else _rounded(ours - _beyond(comparison.floor, rounds)),
+        cpu_ms=_median_of([one.cpu_ms for one in rounds]),
+        peer_cpu_ms=_median_of([one.peer_cpu_ms for one in rounds]),
+        split=split or None,
+        split_unit=comparison.split_unit if split else None,
     )
 
 
 def verdict_on(comparison: Comparison, rounds: Sequence[Round]) -> Verdict:
     """Whether the floor is met; no verdict where the rounds lie wide apart and do not agree on it."""
+    if comparison.floor is None:
+        return "no floor"
     sign = 1.0 if comparison.better == "lower" else -1.0
-    is_met = sign * _beyond(comparison, rounds) <= 0
-    agree = all((sign * one.ours <= sign * comparison.floor(one.peer)) == is_met for one in rounds)
+    is_met = sign * _beyond(comparison.floor, rounds) <= 0
+    agree = all((sign * one.ours <= sign * _held_to(comparison.floor, one)) == is_met for one in rounds)
     if not agree and _spread([one.ours for one in rounds]) > WIDE_SPREAD:
         return "no verdict"
     return "passed" if is_met else "failed"
 
 
-def _beyond(comparison: Comparison, rounds: Sequence[Round]) -> float:
+def _beyond(floor: Callable[[float], float], rounds: Sequence[Round]) -> float:
     """How far ours lies above the floor, the median of the rounds: a slow minute slows both of its round."""
-    return statistics.median(one.ours - comparison.floor(one.peer) for one in rounds)
+    return statistics.median(one.ours - _held_to(floor, one) for one in rounds)
+
+
+def _held_to(floor: Callable[[float], float], one: Round) -> float:
+    if one.peer is None:
+        raise ValueError("a figure that has a floor is compared with a peer")
+    return floor(one.peer)
 
 
 def measure(
@@ -193,8 +200,8 @@ def show(figures: Sequence[Figure], console: Console) -> None:
         table.add_row(
             one.name,
             f"{one.ours:g} {one.unit}",
-            f"{one.peer:g} ({one.peer_name})",
-            f"{sign} {one.floor:g}",
+            "" if one.peer is None else f"{one.peer:g} ({one.peer_name})",
+            "" if one.floor is None else f"{sign} {one.floor:g}",
             cpu,
             f"{one.spread:.0%}",
             one.verdict + tried,

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from figures import Figure, show, write
+from its_platform.errors import BadInput
 from its_platform.serving.processes import free_ports
 from its_platform.settings import Ports, Settings, load_settings
+from its_platform.stores.object_server import INNER_PORTS
 from its_platform.telemetry import Progress, silence_tools, terminal_progress
 
 if TYPE_CHECKING:
@@ -31,9 +35,20 @@ if TYPE_CHECKING:
 def own_environment(home: Path) -> dict[str, str]:
     """The environment of a platform at `home` on free ports, without any other setting of the person's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ITS_") or name == "ITS_TEST_DATA"}
-    names = list(Ports.model_fields)
-    ports = {f"ITS_PORTS__{name.upper()}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
+    names = [name for name in Ports.model_fields if name != "objects_inner"]
+    numbers = dict(zip(names, free_ports(len(names)), strict=True)) | {"objects_inner": free_row(INNER_PORTS)}
+    ports = {f"ITS_PORTS__{name.upper()}": str(port) for name, port in numbers.items()}
     return {**kept, **ports, "ITS_HOME": str(home)}
+
+
+def free_row(count: int) -> int:
+    """The first of so many ports in a row on 127.0.0.1 that nobody listens on, below those the system gives out."""
+    while True:
+        first = random.randrange(20_000, 32_000 - count)
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 @contextmanager
@@ -71,6 +86,24 @@ def open_own_stores(settings: Settings) -> Stores:
     stores = open_stores(settings)
     migrate(stores.database.engine)
     return stores
+
+
+def why_no_services() -> str:
+    """What the services profile lacks on this machine, in words; empty where it has everything."""
+    from its_platform.parts import parts_of
+    from its_platform.stores.postgres import client_program
+
+    with own_home() as settings:
+        services = settings.model_copy(update={"profile": "services"})
+        try:
+            client_program(services, "pg_ctl")
+            for part in parts_of(services):
+                if part.is_store or part.name in ("alertmanager", "prometheus"):
+                    # Which looks for the program and writes its configuration, into a home that is thrown away.
+                    part.command(services)
+        except BadInput as missing:
+            return str(missing)
+    return ""
 
 
 def test_data() -> Path | None:

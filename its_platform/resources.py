@@ -17,6 +17,7 @@ import dagster as dg
 from its_platform.errors import PermanentError, TransientError
 from its_platform.settings import load_settings
 from its_platform.telemetry import Progress, log_progress, silence_tools
+from its_platform.tracing import span
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -37,15 +38,27 @@ class StoresResource(dg.ConfigurableResource):
 
 @contextmanager
 def told_to_dagster(retries: int = 3, wait_s: float = 5.0) -> Iterator[None]:
-    """Turn a transient error into a retry with back-off and a permanent one into a failure that is not retried."""
+    """Turn a transient error into a retry with back-off and a permanent one into a failure that is not retried.
+
+    What the step does within is a span of its name.
+    """
     try:
-        yield
+        with span(_step()):
+            yield
     except TransientError as error:
         raise dg.RetryRequested(max_retries=retries, seconds_to_wait=wait_s) from error
     except PermanentError as error:
         raise dg.Failure(
             description=str(error), metadata={"what to do": error.hint or "see the error"}, allow_retries=False
         ) from error
+
+
+def _step() -> str:
+    try:
+        return str(dg.OpExecutionContext.get().op_handle)
+    except dg.DagsterInvariantViolationError:
+        # Called by hand, outside of any run.
+        return "step"
 
 
 def progress_to(log: logging.Logger) -> Progress:

@@ -22,8 +22,11 @@ from dagster._core.instance import DagsterInstance, InstanceRef
 from dagster._core.launcher.base import LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from its_platform.errors import BadInput
 from its_platform.processes import birth_of
+from its_platform.settings import load_settings
 from its_platform.telemetry import configure_logs, correlated, silence_tools
+from its_platform.tracing import span, traces_told_to
 
 # Imported before any fork. None of them starts a thread of Python's, and onnxruntime, which starts one of its own, is
 # left to the run.
@@ -102,5 +105,19 @@ def work(run_id: str, instance_ref: InstanceRef) -> None:
 
     silence_tools()
     configure_logs("run")
-    with correlated(run=run_id), dg.DagsterInstance.from_ref(instance_ref) as instance:
-        _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)
+    with (
+        correlated(run=run_id),
+        traces_told_to(_collector(), "run"),
+        dg.DagsterInstance.from_ref(instance_ref) as instance,
+    ):
+        run = instance.get_run_by_id(run_id)
+        with span(f"run {run.job_name if run else run_id}"):
+            _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)
+
+
+def _collector() -> str | None:
+    try:
+        return load_settings().serving.traces_url
+    except BadInput:
+        # Told by the step that reads them, where a person looks for it.
+        return None

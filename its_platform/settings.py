@@ -312,7 +312,8 @@ class ServingSettings(_Group):
     traces_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s@]+$",
-        description="OTLP over HTTP (`http://host:4318/v1/traces`), where Triton tells of requests that clients trace.",
+        description="OTLP over HTTP (`http://host:4318/v1/traces`), where runs tell of their steps, and Triton of "
+        "requests that clients trace.",
     )
     probe_interval_s: float = Field(2.0, gt=0, description="How often the supervisor asks Triton for an inference.")
 

@@ -249,6 +249,13 @@ MACHINE = Board(
                 is_bad_below=True,
             ),
         ),
+        "Backups": (
+            Panel(
+                "Age of the newest backup",
+                {"age": "time() - its_backup_newest_timestamp_seconds", "late from": "its_backup_due_seconds"},
+                "s",
+            ),
+        ),
         "Figures themselves": (
             Panel("Time of the exporter's reads", {"{{read}}": "its_metrics_read_seconds"}, "s"),
             Panel(

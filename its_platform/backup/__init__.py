@@ -9,7 +9,7 @@ from its_platform.backup.checking import Verdict, prune_backups, verify_backup
 from its_platform.backup.creating import Created, create_backup
 from its_platform.backup.keys import forget_key
 from its_platform.backup.restoring import Restored, restore_backup
-from its_platform.backup.target import Backup, Target, list_backups, open_target
+from its_platform.backup.target import Backup, Target, backup_ids, list_backups, made_at, open_target
 
 __all__ = [
     "Backup",
@@ -17,9 +17,11 @@ __all__ = [
     "Restored",
     "Target",
     "Verdict",
+    "backup_ids",
     "create_backup",
     "forget_key",
     "list_backups",
+    "made_at",
     "open_target",
     "prune_backups",
     "restore_backup",

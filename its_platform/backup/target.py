@@ -13,7 +13,7 @@ import json
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,6 +27,8 @@ SCHEMA = 1
 CHUNK = 16 * 1024 * 1024
 BLOBS, BACKUPS, PLATFORM = "blobs", "backups", "platform"
 SETTING = "ITS_BACKUP__URL"
+# What an id begins with: milliseconds are read as the fraction that they are.
+ID_MOMENT = "%Y%m%dT%H%M%S.%fZ"
 # Of the id in hex; what a person can still compare.
 DIGEST_IN_ID = 12
 
@@ -195,6 +197,14 @@ def open_target(settings: Settings, address: str | None = None) -> Target:
 def backup_ids(target: Target) -> list[str]:
     """Ids of all backups, oldest first."""
     return sorted(key.removeprefix(f"{BACKUPS}/").removesuffix(".json") for key in target.store.list(f"{BACKUPS}/"))
+
+
+def made_at(name: str) -> datetime:
+    """When a backup was made, by its id. Raises `BackupDamaged` for a name that is none."""
+    try:
+        return datetime.strptime(name.partition("-")[0], ID_MOMENT).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BackupDamaged(f"{BACKUPS}/{name}.json is no backup's name.", "Remove it at the target.") from error
 
 
 def list_backups(target: Target) -> tuple[list[Backup], dict[str, str]]:

@@ -27,6 +27,7 @@ from its_platform.frames.sources import available_until, expected_frames, is_liv
 from its_platform.stores.keys import KeyDestroyed, Owner
 from its_platform.stores.object_store import ObjectDamaged
 from its_platform.telemetry import Progress, get_log, no_progress
+from its_platform.tracing import span
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -98,9 +99,18 @@ def ingest(
     """Take in the camera's frames from `since` (included) to `until` (not); all there are without them.
 
     Safe to run again, after an interruption, and twice at once. Raises `NotFound`, `BadInput` (what was stored before
-    stays), and `PermanentError` where the camera's privacy policy cannot be kept.
+    stays), and `PermanentError` where the camera's privacy policy cannot be kept. A camera is a span.
     """
-    camera = get_camera(stores, camera_id)
+    with span("ingest", camera=camera_id) as note:
+        result = _ingest(stores, get_camera(stores, camera_id), since, until, progress)
+        note(added=result.added, duplicates=result.duplicates, rejected=result.rejected)
+    return result
+
+
+def _ingest(
+    stores: Stores, camera: Camera, since: datetime | None, until: datetime | None, progress: Progress
+) -> IngestResult:
+    camera_id = camera.camera_id
     reach = _reach(camera, stores)
     problems: list[str] = []
     is_whole = since is None and until is None and reach is not None

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from its_platform.metrics import machine
 from its_platform.metrics.alerts import tell_of_alerts
 from its_platform.metrics.collecting import PlatformCollector as Collected
-from its_platform.metrics.collecting import Read
+from its_platform.metrics.collecting import Read, Seldom
 from its_platform.metrics.rows import Rows
 from its_platform.metrics.serving import FiguresServer
 from its_platform.settings import Settings, load_settings
@@ -20,6 +20,7 @@ from its_platform.telemetry import configure_logs, silence_tools
 
 # Of the time that Prometheus waits.
 SHARE_OF_SCRAPE = 0.8
+BACKUPS_EVERY_S = 300.0
 
 
 def reads_of(settings: Settings) -> dict[str, Read]:
@@ -31,6 +32,7 @@ def reads_of(settings: Settings) -> dict[str, Read]:
         "disks": partial(machine.room, settings),
         "certificates": partial(machine.certificates, settings),
         "front": partial(machine.front, settings),
+        "backups": Seldom(partial(machine.backups, settings), BACKUPS_EVERY_S),
         "cameras": rows.cameras,
         "releases": rows.releases,
         "drift": rows.drift,

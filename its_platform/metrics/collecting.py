@@ -85,6 +85,23 @@ class PlatformCollector(Collector):
             return None
 
 
+class Seldom:
+    """A read that is made anew only after so long: what lies elsewhere is not asked with every scrape.
+
+    One that fails is made again at once.
+    """
+
+    def __init__(self, read: Read, every_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._read, self._every_s, self._now = read, every_s, now
+        self._kept: tuple[float, list[Metric]] | None = None
+
+    def __call__(self) -> list[Metric]:
+        if self._kept is None or self._now() - self._kept[0] >= self._every_s:
+            self._kept = None
+            self._kept = (self._now(), list(self._read()))
+        return self._kept[1]
+
+
 def _timed(read: Read) -> tuple[list[Metric], float]:
     started = time.perf_counter()
     return list(read()), time.perf_counter() - started

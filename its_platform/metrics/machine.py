@@ -1,4 +1,4 @@
-"""Figures of the machine and of what runs on it: parts, stores, disks, certificates, the front's files."""
+"""Figures of the machine and of what runs on it: parts, stores, disks, certificates, backups, the front's files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from its_platform.backup import backup_ids, made_at, open_target
 from its_platform.certificates import read_certificates
 from its_platform.doctor.machine import disks
 from its_platform.errors import ServerUnavailable
@@ -81,6 +82,21 @@ def certificates(settings: Settings) -> Iterator[Metric]:
     for one in read_certificates(settings.certificates):
         until.add_metric([one.file.stem], one.until.timestamp())
     yield until
+
+
+def backups(settings: Settings) -> Iterator[Metric]:
+    """How many backups there are, when the newest was made, and when one is late; nothing where no place is set."""
+    if settings.backup.url is None:
+        return
+    count = GaugeMetricFamily("its_backups", "Backups that lie at the place for them.")
+    newest = GaugeMetricFamily("its_backup_newest_timestamp_seconds", "When the newest backup was made.")
+    due = GaugeMetricFamily("its_backup_due_seconds", "Age from which the newest backup is too old.")
+    ids = backup_ids(open_target(settings))
+    count.add_metric([], len(ids))
+    if ids:
+        newest.add_metric([], made_at(ids[-1]).timestamp())
+    due.add_metric([], settings.backup.warn_after_days * 86_400)
+    yield from (count, newest, due)
 
 
 def front(settings: Settings) -> Iterator[Metric]:

@@ -6,6 +6,10 @@ import time
 
 import dagster as dg
 
+from its_platform.errors import BadInput
+from its_platform.resources import told_to_dagster
+from its_platform.tracing import span
+
 
 @dg.op
 def tell(context: dg.OpExecutionContext) -> None:
@@ -18,6 +22,18 @@ def wait() -> None:
     time.sleep(120)
 
 
+@dg.op
+def take_in() -> None:
+    with told_to_dagster(), span("ingest", camera="north"):
+        pass
+
+
+@dg.op(ins={"after": dg.In(dg.Nothing)})
+def break_off() -> None:
+    with told_to_dagster():
+        raise BadInput("It cannot be used.")
+
+
 @dg.job(executor_def=dg.in_process_executor)
 def telling() -> None:
     tell()
@@ -26,3 +42,8 @@ def telling() -> None:
 @dg.job(executor_def=dg.in_process_executor)
 def waiting() -> None:
     wait()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def traced() -> None:
+    break_off(take_in())

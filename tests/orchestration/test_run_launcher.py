@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ import pytest
 from dagster._core.launcher.base import LaunchRunContext
 
 from its_platform.processes import birth_of
-from its_platform.run_launcher import WORKER_TAG, ForkingRunLauncher
+from its_platform.run_launcher import WORKER_TAG, ForkingRunLauncher, work
+from trace_collector import collecting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -85,3 +87,22 @@ def test_a_process_that_is_gone_is_not_mistaken_for_another(instance: dg.Dagster
     assert not instance.run_launcher.terminate(run_id)
     os.kill(worker["pid"], 9)
     wait_for(lambda: birth_of(worker["pid"]) != worker["birth"])
+
+
+def test_a_run_and_its_steps_are_spans_of_one_trace(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = dg.reconstructable(load("traced"))
+    run = instance.create_run_for_job(job.get_definition(), job_code_origin=job.get_python_origin())
+    with collecting() as collector:
+        monkeypatch.setenv("ITS_SERVING__TRACES_URL", collector.url)
+        # Not by the fork server, whose environment is that of its own start.
+        process = multiprocessing.get_context("spawn").Process(target=work, args=(run.run_id, instance.get_ref()))
+        process.start()
+        process.join(60)
+    assert status_of(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
+    whole, step, camera = collector.named("run traced"), collector.named("take_in"), collector.named("ingest")
+    assert {one.trace for one in collector.spans} == {whole.trace}
+    assert (whole.parent, step.parent, camera.parent) == ("", whole.span, step.span)
+    assert {one.facts["its.run"] for one in collector.spans} == {run.run_id}
+    assert {one.name for one in collector.spans if one.is_failed} == {"break_off"}

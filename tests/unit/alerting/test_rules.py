@@ -124,6 +124,19 @@ CASES: dict[str, tuple[Case, Case]] = {
         ),
         Case({'its_certificate_expiry_timestamp_seconds{certificate="server"}': "8640000x20"}, "4m"),
     ),
+    "BackupLate": (
+        Case({"its_backup_newest_timestamp_seconds": "0x100", "its_backup_due_seconds": "600x100"}, "16m", ({},)),
+        # Made again while it was late; and none at all, which is told by another.
+        Case(
+            {"its_backup_newest_timestamp_seconds": "0x50 780x50", "its_backup_due_seconds": "600x100"},
+            "16m",
+        ),
+    ),
+    "BackupMissing": (
+        Case({"its_backups": "0x300"}, "70m", ({},)),
+        # The first one was made soon; and no place is set.
+        Case({"its_backups": "0x100 1x200"}, "70m"),
+    ),
 }
 
 

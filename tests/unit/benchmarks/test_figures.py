@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 import figures
 from figures import Comparison, Round, above_peer, at_most, figure_of, measure, times_peer, verdict_on
@@ -99,8 +101,30 @@ def test_what_is_written_is_what_the_schema_says_and_is_read_back(tmp_path: Path
     assert figures.read(tmp_path / "bench.json") == [full, bare]
 
 
+def test_a_figure_without_a_floor_is_told_and_judged_by_nothing(tmp_path: Path):
+    told = replace(COST, name="memory", peer_name=None, floor=None, split_unit="MB")
+    source = taking({"memory": Round(300, split={"triton": 200}), "cost": Round(101, 100)})
+    memory, _ = measure([told, COST], lambda: next(source), rounds=1)
+    assert (memory.verdict, memory.passed, memory.floor, memory.peer) == ("no floor", True, None, None)
+    assert memory.split == {"triton": 200}
+    figures.write([memory], tmp_path / "bench.json")
+    jsonschema.validate(json.loads((tmp_path / "bench.json").read_text("utf-8")), SCHEMA)
+    assert figures.read(tmp_path / "bench.json") == [memory]
+    shown = StringIO()
+    figures.show([memory], Console(file=shown, width=150))
+    assert "no floor" in shown.getvalue()
+    assert "memory, MB: triton 200" in shown.getvalue()
+
+
+def test_a_floor_without_a_peer_is_refused():
+    with pytest.raises(ValueError, match="peer"):
+        verdict_on(COST, [Round(1)])
+
+
 def test_the_schema_refuses_a_figure_without_its_command():
     entry = {name: value for name, value in vars(figure_of(COST, rounds((1, 1)))).items() if value is not None}
     jsonschema.validate([entry], SCHEMA)
     with pytest.raises(jsonschema.ValidationError, match="command"):
         jsonschema.validate([{name: value for name, value in entry.items() if name != "command"}], SCHEMA)
+    with pytest.raises(jsonschema.ValidationError, match="peer"):
+        jsonschema.validate([{name: value for name, value in entry.items() if name != "peer"}], SCHEMA)

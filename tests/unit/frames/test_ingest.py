@@ -8,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from its_platform.cameras import add_camera, remove_camera
 from its_platform.cameras.registry import make_camera
@@ -247,3 +251,19 @@ def test_a_policy_that_cannot_be_kept_stops_the_ingest_before_anything_is_stored
 def test_an_unknown_camera_is_told(stores: Stores) -> None:
     with pytest.raises(NotFound, match="nobody"):
         ingest(stores, "nobody")
+
+
+def test_a_camera_is_a_span_with_what_came_of_it(stores: Stores, video: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(told))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    ingest(stores, video)
+    with pytest.raises(NotFound):
+        ingest(stores, "nobody")
+    well, ill = told.get_finished_spans()
+    assert (well.name, dict(well.attributes or {})) == (
+        "ingest",
+        {"its.camera": "a", "its.added": 12, "its.duplicates": 0, "its.rejected": 0},
+    )
+    assert (well.status.is_ok, ill.status.is_ok) == (True, False)
