@@ -20,7 +20,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack
 import numpy as np
 
 from its_detector_client.detections import Answer, Detections
-from its_detector_client.endpoints import Balancer, Breaker, Endpoint, is_local
+from its_detector_client.endpoints import MOST_UNANSWERED, Balancer, Breaker, Endpoint, is_local
 from its_detector_client.errors import HINT, BadRequest, ClientError, Unavailable, problem_of
 from its_detector_client.question import MOST_PICTURES, Asked, Images, Question, batch_of, jpeg_of
 from its_detector_client.regions import Regions, is_lost
@@ -49,6 +49,8 @@ class AsyncDetectorClient:
     is_patient: try again while no server answers; a probe wants the first answer.
     shared_memory: `auto` hands pictures to a server of this machine in shared memory, where it takes them.
     failures_to_open, breaker_pause_s: so many failures in a row, and an endpoint is asked only once in a pause.
+    most_unanswered: so many requests at most lie at an endpoint, those that were given up on among them; further ones
+    wait here, so that a server that was away is not met by a queue of which nobody awaits the answers any more.
     tls: the files for servers that answer only clients with a certificate.
     as_error: what to raise instead of this package's `ClientError`s, for a program with errors of its own.
     """
@@ -61,6 +63,7 @@ class AsyncDetectorClient:
         shared_memory: SharedMemory = "auto",
         failures_to_open: int = 5,
         breaker_pause_s: float = 1.0,
+        most_unanswered: int = MOST_UNANSWERED,
         as_error: Callable[[ClientError], Exception] = lambda problem: problem,
         connect: Callable[[str], Any] | None = None,
         tls: Tls | None = None,
@@ -74,6 +77,7 @@ class AsyncDetectorClient:
                     address,
                     Breaker(failures_to_open, breaker_pause_s),
                     Regions() if shared_memory == "auto" and is_local(address) else None,
+                    slots=asyncio.Semaphore(most_unanswered),
                 )
                 for address in addresses
             ]
@@ -328,6 +332,8 @@ class AsyncDetectorClient:
                     return await self._finished(endpoint, call, left_s / (others + 1))
                 except InferenceServerException as error:
                     problem, cause = problem_of(error, endpoint.address, FRONT), error
+                except Unavailable as error:
+                    problem = error
                 except TimeoutError as error:
                     problem = Unavailable(f"Triton at {endpoint.address} did not answer within {allowed_s:g} s.")
                     cause = error
@@ -355,12 +361,14 @@ class AsyncDetectorClient:
         """
         if endpoint.channel is None:
             endpoint.channel = self._connect(endpoint.address)
+        left_s -= await self._slot(endpoint, left_s)
         task = asyncio.ensure_future(call(endpoint, max(left_s, 0) + ABANDONED_S))
         endpoint.under_way += 1
         self._under_way.add(task)
 
         def forget(ended: asyncio.Future[Any]) -> None:
             endpoint.under_way -= 1
+            endpoint.slots.release()
             self._under_way.discard(ended)
             if not ended.cancelled() and ended.exception() is None:
                 endpoint.breaker.succeed()
@@ -370,6 +378,23 @@ class AsyncDetectorClient:
         if not done:
             raise TimeoutError
         return task.result()
+
+    async def _slot(self, endpoint: Endpoint, left_s: float) -> float:
+        """Wait until a request may be sent; for how many seconds. Raises `Unavailable`."""
+        if not endpoint.slots.locked():
+            await endpoint.slots.acquire()
+            return 0.0
+        began = time.monotonic()
+        try:
+            await asyncio.wait_for(endpoint.slots.acquire(), max(left_s, 0.001))
+        except TimeoutError:
+            raise Unavailable(
+                f"Triton at {endpoint.address} has {endpoint.under_way} requests that it has not answered.",
+                "It is asked for more than it can do: send fewer pictures, or add a replica.",
+                was_sent=False,
+                is_endpoint_fault=False,
+            ) from None
+        return time.monotonic() - began
 
     def _told(self) -> _Told:
         return _Told(self._as_error)

@@ -5,6 +5,7 @@ Enters: what came of earlier requests. Leaves: the endpoint to ask, or none. Con
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from its_detector_client.regions import Regions
 
 FAILURES_TO_OPEN = 5
 PAUSE_S = 1.0
+MOST_UNANSWERED = 32
 
 
 @dataclass
@@ -48,13 +50,17 @@ class Breaker:
 
 @dataclass(eq=False)
 class Endpoint:
-    """One Triton: its address, its connection once there is one, and how it fares."""
+    """One Triton: its address, its connection once there is one, and how it fares.
+
+    A request takes one of the `slots` until it ends.
+    """
 
     address: str
     breaker: Breaker = field(default_factory=Breaker)
     regions: Regions | None = None
     channel: Any = None
     under_way: int = 0
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_UNANSWERED))
 
 
 class Balancer:

@@ -227,3 +227,25 @@ class TestSynchronous:
         client.close()
         client.close()
         assert not client._thread.is_alive()
+
+
+async def test_a_server_that_answers_nothing_is_given_no_more_than_it_may_hold() -> None:
+    may_answer = asyncio.Event()
+
+    async def answer() -> Result:
+        await may_answer.wait()
+        return Result()
+
+    channel = Channel(answer)
+    client = client_of(channel, most_unanswered=2)
+    asked = [asyncio.ensure_future(client.detect(PICTURE, deadline_s=0.2, request_id=str(n))) for n in range(4)]
+    ended = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in ended] == [Unavailable] * 4
+    assert "2 requests that it has not answered" in str(ended[2])
+    assert [call["request_id"] for call in channel.calls] == ["0", "1"]
+
+    waiting = asyncio.ensure_future(client.detect(PICTURE, deadline_s=10))
+    await asyncio.sleep(0)
+    may_answer.set()
+    assert (await waiting).model_version == 7
+    assert len(channel.calls) == 3
