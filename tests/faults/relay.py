@@ -16,22 +16,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from its_platform.private_files import alone
+from its_platform.serving.processes import free_ports
 from its_platform.settings import Settings
 from its_platform.stack import restart_part
 from its_platform.stores import postgres
 
-# All of 127.0.0.0/8 is this machine.
+# All of 127.0.0.0/8 is this machine. PostgreSQL finds itself by its port, and SeaweedFS listens on 127.0.0.1 as well.
 ELSEWHERE = "127.0.0.2"
+Address = tuple[str, int]
 CHUNK = 65_536
 # A socket that is closed so tells the other side by a reset, and not by the end of a stream.
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Relay:
-    """Passes TCP connections to `host:port` on to the same port of `ELSEWHERE`, in a thread of its own."""
+    """Passes TCP connections to one address on to another, in a thread of its own."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._address = (host, port)
+    def __init__(self, here: Address, there: Address) -> None:
+        self._there = there
         self._loop = asyncio.new_event_loop()
         self._flows = asyncio.Event()
         self._flows.set()
@@ -39,7 +41,7 @@ class Relay:
         self._open: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._connected, host, port))
+        self._server = self._run(asyncio.start_server(self._connected, *here))
 
     def stall(self) -> None:
         """Keep every byte from now on; connections stay open, and new ones are taken."""
@@ -74,7 +76,7 @@ class Relay:
             return
         self._open.add(writer)
         try:
-            there = await asyncio.open_connection(ELSEWHERE, self._address[1])
+            there = await asyncio.open_connection(*self._there)
         except OSError:
             # As if nothing listened: the server is being started again.
             self._open.discard(writer)
@@ -110,27 +112,29 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 @contextmanager
 def behind_relay(settings: Settings, part: str) -> Iterator[Relay]:
     """Have a server of the stack (`postgres`, `objects`) be reached through a relay while the block runs."""
-    move = _move_postgres if part == "postgres" else _move_part
-    move(settings, part, ELSEWHERE)
-    relay = Relay(settings.host, getattr(settings.ports, part))
+    here = (settings.host, getattr(settings.ports, part))
+    there = (ELSEWHERE, here[1]) if part == "postgres" else (settings.host, free_ports(1)[0])
+    move = _move_postgres if part == "postgres" else _move_objects
+    move(settings, there)
+    relay = Relay(here, there)
     try:
         yield relay
     finally:
         relay.close()
-        move(settings, part, settings.host)
+        move(settings, here)
 
 
-def _move_part(settings: Settings, part: str, host: str) -> None:
-    # Its own question to it would expect a certificate of the new address; those who need it ask at the old one.
-    restart_part(settings.model_copy(update={"host": host}), part, is_patient=False)
+def _move_objects(settings: Settings, to: Address) -> None:
+    moved = settings.model_copy(update={"ports": settings.ports.model_copy(update={"objects": to[1]})})
+    restart_part(moved, "objects")
 
 
-def _move_postgres(settings: Settings, part: str, host: str) -> None:
+def _move_postgres(settings: Settings, to: Address) -> None:
     data = postgres.data_folder(settings)
     program, *_ = words = shlex.split((data / "postmaster.opts").read_text("utf-8"))
     given = iter(words[1:])
     options = [next(given) for word in given if word == "-c"]
-    moved = [option for option in options if not option.startswith("listen_addresses=")] + [f"listen_addresses={host}"]
+    moved = [option for option in options if not option.startswith("listen_addresses=")] + [f"listen_addresses={to[0]}"]
     owner = data.owner()
     # Whoever finds no server meanwhile waits to start one, and then finds it.
     with alone(settings.home / "postgres.lock"):
