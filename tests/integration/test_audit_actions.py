@@ -9,15 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from its_platform import stack
 from its_platform.backup import create_backup, open_target, prune_backups
 from its_platform.cameras import add_camera
 from its_platform.cameras.registry import make_camera, remove_camera
 from its_platform.certificates import server_names
 from its_platform.errors import BadInput, GateNotPassed, NotFound
-from its_platform.release import freeze, hold_canary, resume_canary, stop_canary, thaw, waive
+from its_platform.release import (
+    freeze,
+    hold_canary,
+    look_at_canary,
+    resume_canary,
+    rollout,
+    stop_canary,
+    thaw,
+    waive,
+)
+from its_platform.release.canary import Verdict
 from its_platform.release.placing import VersionDoesNotServe
 from its_platform.retraining import Decision, record_decision
-from its_platform.stores import Stores
+from its_platform.stores import Stores, versions
 from its_platform.stores.journal import Journal
 from its_platform.stores.key_export import export_keys, import_keys
 from its_platform.stores.keys import Owner
@@ -26,6 +37,7 @@ from its_platform.stores.registry import MODEL_NAME
 from tests.fakes import CORRUPT, Steps, fake_outside
 from tests.integration.trail import chain, rows, said
 from tests.unit.dataset.footage import add_frames
+from tests.unit.experiments.test_running import Laboratory
 from tests.unit.release.test_reconciling import FAILED, Platform
 
 NORTH = Owner.of("north", datetime(2026, 5, 1, tzinfo=UTC))
@@ -118,6 +130,46 @@ def test_a_canary(platform: Platform) -> None:
     assert rows(stores)[-1].why == "it flickers"
 
 
+def test_a_canary_that_is_widened_until_it_is_in_production(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = platform.stores
+    monkeypatch.setattr(rollout, "gather_evidence", lambda *given: None)
+    monkeypatch.setattr(rollout, "proven_lights", lambda *given: set())
+    monkeypatch.setattr(rollout, "judge_canary", lambda *given: Verdict("advance", ["nothing against it"]))
+    platform.promote(platform.train_good())
+    platform.promote(platform.train_good(), "canary")
+    steps = stores.settings.canary.steps
+    for _ in steps:
+        look_at_canary(stores, "sensor", outside=platform.outside)
+    assert said(stores)[1:] == [
+        ("canary.started", "2", "done"),
+        *[("canary.widened", "2", "done")] * (len(steps) - 1),
+        ("release.promoted", "2", "done"),
+        ("canary.ended", "2", "done"),
+    ]
+    assert [row.detail.get("percent") for row in rows(stores)[1 : len(steps) + 1]] == list(steps)
+    assert {row.by for row in rows(stores)[2:]} == {"sensor"}
+
+
+def test_an_experiment(stores: Stores) -> None:
+    steps = Steps()
+    laboratory = Laboratory(stores, fake_outside(stores.settings, steps=steps), steps)
+    laboratory.promote(laboratory.train_good())
+    laboratory.train_good()
+    laboratory.start()
+    laboratory.stop()
+    assert said(stores)[1:] == [
+        ("experiment.started", "1", "done"),
+        ("canary.started", "2", "done"),
+        ("experiment.ended", "1", "done"),
+        ("canary.ended", "2", "done"),
+    ]
+    assert rows(stores)[1].why == "it sees more at dusk"
+    assert rows(stores)[2].detail["experiment"] == 1
+    assert rows(stores)[3].detail == {"decision": "stopped"}
+
+
 def test_a_decision_to_train_and_not_one_to_wait(stores: Stores) -> None:
     record_decision(stores, Decision("wait", ["A training is under way."]))
     train = Decision("retrain", ["It drifted."], {"served_version": 1}, key="k")
@@ -193,3 +245,35 @@ def test_backups(stores: Stores, tmp_path: Path) -> None:
     assert said(stores) == [("backup.created", name, "done")] * 2 + [("backup.pruned", name, "done")]
     assert rows(stores)[0].detail["backup"] == made.id
     assert rows(stores)[2].detail == {"keep": 1, "removed": [made.id]}
+
+
+def test_servers_and_their_profile(
+    stores: Stores, its: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "start_stack", lambda *given: [])
+    monkeypatch.setattr(stack, "stop_stack", lambda *given: ["triton"])
+    assert its("up", "--profile", "services")[0] == 0
+    assert its("up", "--profile", "services")[0] == 0
+    assert its("down")[0] == 0
+    monkeypatch.setattr(stack, "stop_stack", lambda *given: [])
+    assert its("down")[0] == 0
+    home = str(stores.settings.home)
+    assert said(stores) == [
+        ("settings.changed", "profile", "done"),
+        ("stack.started", home, "done"),
+        ("stack.started", home, "done"),
+        ("stack.stopped", home, "done"),
+    ]
+    assert rows(stores)[0].detail == {"profile": "services"}
+
+
+def test_a_push_by_hand(
+    stores: Stores, its: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_DATA_REMOTE", "s3+https://key:hunter2@10.0.0.7:9000/data")
+    monkeypatch.setattr(versions, "push", lambda settings: 3)
+    assert its("dataset", "push", "--json")[1] == '{\n  "files_proved": 3\n}\n'
+    (row,) = rows(stores)
+    assert (row.action, row.outcome, row.detail) == ("dataset.pushed", "done", {"files_proved": 3})
+    assert "10.0.0.7" in row.subject
+    assert "hunter2" not in row.subject
