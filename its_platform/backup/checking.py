@@ -9,6 +9,7 @@ from its_platform.backup.creating import TOGETHER, alone
 from its_platform.backup.target import BACKUPS, BLOBS, BackupDamaged, Member, Target, backup_ids, list_backups
 from its_platform.errors import BadInput
 from its_platform.settings import Settings
+from its_platform.stores.journal import Journal
 from its_platform.telemetry import Progress, no_progress
 
 
@@ -47,7 +48,7 @@ def prune_backups(settings: Settings, target: Target, keep: int, progress: Progr
     """
     if keep < 1:
         raise BadInput("At least one backup is kept.", "Give --keep 1 or more.")
-    with alone(settings):
+    with alone(settings), Journal(settings).step("backup.pruned", target.name, keep=keep) as detail:
         _, wrong = list_backups(target)
         ids = [name for name in backup_ids(target) if name not in wrong]
         kept, removed = ids[-keep:], ids[:-keep]
@@ -69,6 +70,7 @@ def prune_backups(settings: Settings, target: Target, keep: int, progress: Progr
             target.store.erase(key)
             target.blobs().discard(key.rpartition("/")[2])
             progress("pruning", done, len(unneeded))
+        detail["removed"] = removed
         return removed
 
 

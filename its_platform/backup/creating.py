@@ -20,6 +20,7 @@ from its_platform.backup.target import Backup, Member, Target, claim, list_backu
 from its_platform.errors import LeaseHeld, NotFound
 from its_platform.settings import Settings
 from its_platform.stores.database import server_version
+from its_platform.stores.journal import Journal
 from its_platform.telemetry import Progress, no_progress
 
 # Requests to two servers that wait for each other most of the time.
@@ -41,7 +42,8 @@ def create_backup(settings: Settings, target: Target, progress: Progress = no_pr
     Raises `LeaseHeld` while another one of this home is made, `BadInput` where the target is another platform's,
     `StorageFull` and `ServerUnavailable`. What was sent before stays, and need not be sent again.
     """
-    with alone(settings):
+    with alone(settings), Journal(settings).step("backup.created", target.name, is_vital=True) as detail:
+        Journal(settings).settle()
         target.prepare()
         platform = claim(settings, target)
         # Before what may fail: a key that was destroyed is to be gone now.
@@ -66,6 +68,7 @@ def create_backup(settings: Settings, target: Target, progress: Progress = no_pr
         keys = mirror_keys(settings, target)
         facts |= {"members": len(found), "size": sum(member.size for member in found)}
         backup = target.put_backup(facts, created_at, target.put_listing(found))
+        detail |= {"backup": backup.id, "members": len(found), "sent": copier.sent, "keys": keys}
         return Created(backup, copier.sent, keys)
 
 

@@ -25,6 +25,7 @@ from its_platform.settings import Settings, load_settings
 from its_platform.stack import start_stores, stop_stack
 from its_platform.stores import versions
 from its_platform.stores.database import MIGRATIONS, dispose_engines, server_version
+from its_platform.stores.journal import WAITING, Journal
 from its_platform.stores.objects import S3Store, no_room, open_plain
 from its_platform.telemetry import Progress, no_progress
 
@@ -70,6 +71,14 @@ def restore_backup(target: Target, name: str, home: Path, progress: Progress = n
         for passing in _PASSING:
             _remove(space / passing)
         _move(space, home)
+        with _home_at(home):
+            Journal(load_settings()).note(
+                "backup.restored",
+                backup.id,
+                origin=target.name,
+                members=restored.members,
+                moved_paths=restored.moved_paths,
+            )
     except OSError as error:
         if (full := no_room(home, error)) is not None:
             raise full from error
@@ -190,7 +199,7 @@ def _check_server(settings: Settings, backup: Backup) -> None:
 
 def _check_empty(home: Path) -> None:
     there = sorted(entry.name for entry in home.iterdir()) if home.is_dir() else []
-    data = [name for name in there if name not in {SPACE, KEYS}]
+    data = [name for name in there if name not in {SPACE, KEYS, WAITING}]
     data += [f"{KEYS}/{entry.name}" for entry in sorted((home / KEYS).glob("[!.]*")) if entry.name != MASTER]
     if home.is_file() or data:
         what = f"has data in it ({data[0]})" if data else "is a file"

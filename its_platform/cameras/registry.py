@@ -90,6 +90,7 @@ def add_camera(stores: Stores, camera: Camera, replace: bool = False) -> bool:
     from sqlalchemy import delete
     from sqlalchemy.dialects.postgresql import insert
 
+    from its_platform.stores.audit import record
     from its_platform.stores.schema import CameraRow, IngestMark
 
     with stores.database.session() as session:
@@ -98,6 +99,7 @@ def add_camera(stores: Stores, camera: Camera, replace: bool = False) -> bool:
             insert(CameraRow).values(**values).on_conflict_do_nothing().returning(CameraRow.camera_id)
         ).scalar()
         if added is not None:
+            record(session, "camera.added", camera.camera_id, detail=_told(camera))
             return True
         row = session.get(CameraRow, camera.camera_id, with_for_update=True)
         if row is not None and _camera(row) != camera:
@@ -106,10 +108,12 @@ def add_camera(stores: Stores, camera: Camera, replace: bool = False) -> bool:
                     f"There is another camera {camera.camera_id!r} already ({_camera(row).public_source}).",
                     "Choose another name, or pass --replace.",
                 )
+            before = _told(_camera(row))
             for name, value in values.items():
                 setattr(row, name, value)
             # How far the former source was taken in says nothing of this one.
             session.execute(delete(IngestMark).where(IngestMark.camera_id == camera.camera_id))
+            record(session, "camera.changed", camera.camera_id, detail={"before": before, "after": _told(camera)})
         return False
 
 
@@ -142,12 +146,24 @@ def remove_camera(stores: Stores, camera_id: str) -> None:
     """Take a camera from the registry. Its frames stay. Raises `NotFound`."""
     from sqlalchemy import delete
 
+    from its_platform.stores.audit import record
     from its_platform.stores.schema import CameraRow, IngestMark
 
-    get_camera(stores, camera_id)
+    camera = get_camera(stores, camera_id)
     with stores.database.session() as session:
         session.execute(delete(IngestMark).where(IngestMark.camera_id == camera_id))
-        session.execute(delete(CameraRow).where(CameraRow.camera_id == camera_id))
+        gone = delete(CameraRow).where(CameraRow.camera_id == camera_id).returning(CameraRow.camera_id)
+        if session.scalar(gone) is not None:
+            record(session, "camera.removed", camera_id, detail=_told(camera))
+
+
+def _told(camera: Camera) -> dict[str, object]:
+    """A camera without its password; one whose address a later version refuses is changed and removed all the same."""
+    try:
+        source = camera.public_source
+    except BadInput:
+        source = "an address that cannot be read"
+    return {**camera.model_dump(exclude={"camera_id"}), "source": source}
 
 
 def _camera(row: CameraRow) -> Camera:

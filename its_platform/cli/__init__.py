@@ -39,6 +39,7 @@ ENTRIES: dict[str, _Entry] = {
     "certs": _Entry("certs", None, "Certificates of the servers and of their clients.", _PLATFORM),
     "keys": _Entry("keys", None, "The keys that objects are sealed with.", _PLATFORM),
     "backup": _Entry("backup", None, "Copies of everything elsewhere, and the way back.", _PLATFORM),
+    "audit": _Entry("audit", None, "What was changed, by whom, and whether the record is whole.", _PLATFORM),
     "detect": _Entry("serving", "detect", "Draw the served detector's boxes on a picture or a video.", _PLATFORM),
     "trace": _Entry("trace", "trace", "Where anything came from, and what came of it.", _PLATFORM),
     "camera": _Entry("camera", None, "Cameras that footage comes from.", _STAGES),

@@ -26,9 +26,13 @@ def make(
 ) -> None:
     """Make an authority, the servers' and the platform's own certificate, and the secret of Triton's repository."""
     from its_platform.certificates import make_certificates, server_names
+    from its_platform.stores.journal import Journal
 
     settings = load_settings()
-    files = make_certificates(settings.certificates, [*server_names(settings), *(name or [])], days, renew)
+    names = [*server_names(settings), *(name or [])]
+    folder = settings.certificates
+    with Journal(settings).step("certificate.made", str(folder), names=names, days=days, replaced=renew):
+        files = make_certificates(settings.certificates, names, days, renew)
     emit([{"file": path} for path in files], json)
     if not json and not settings.security.triton_tls:
         where = settings.home / "settings.yaml"
@@ -44,9 +48,12 @@ def renew(
     """Issue the servers' and the platform's certificate anew by the same authority; what runs shows them."""
     from its_platform.certificates import server_names
     from its_platform.stack import renew_certificates
+    from its_platform.stores.journal import Journal
 
     settings = load_settings()
-    told = renew_certificates(settings, [*server_names(settings), *(name or [])], days)
+    names = [*server_names(settings), *(name or [])]
+    with Journal(settings).step("certificate.renewed", str(settings.certificates), names=names, days=days):
+        told = renew_certificates(settings, names, days)
     emit([{"server": part, "certificate": what} for part, what in told.items()], json)
 
 
@@ -59,8 +66,11 @@ def client(
 ) -> None:
     """Make a certificate for a live system, which may then ask for detections and change nothing."""
     from its_platform.certificates import make_client
+    from its_platform.stores.journal import Journal
 
-    files = make_client(load_settings().certificates, name, out, days)
+    settings = load_settings()
+    with Journal(settings).step("certificate.issued", name, days=days):
+        files = make_client(settings.certificates, name, out, days)
     emit([{"file": path} for path in files], json)
 
 

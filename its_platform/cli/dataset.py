@@ -125,10 +125,15 @@ def check(name: Annotated[str, typer.Argument()] = "latest", json: JsonFlag = Fa
 @app.command()
 def push(json: JsonFlag = False) -> None:
     """Push every version, and prove it by reading the remote."""
+    from its_platform.settings import load_settings
     from its_platform.stores import versions as repository
+    from its_platform.stores.data_remote import open_remote
+    from its_platform.stores.journal import Journal
 
-    stores = _stores()
-    emit({"files_proved": repository.push(stores.settings)}, json)
+    settings = load_settings()
+    with Journal(settings).step("dataset.pushed", open_remote(settings).name) as detail:
+        detail["files_proved"] = repository.push(settings)
+    emit(detail, json)
 
 
 @app.command()

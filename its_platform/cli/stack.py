@@ -36,14 +36,17 @@ def up(
     """Start Dagster, MLflow, Evidently and Triton on this machine; what runs already stays as it is."""
     from its_platform.settings import load_settings
     from its_platform.stack import start_stack
+    from its_platform.stores.journal import Journal
     from its_platform.stores.prepare import choose_profile
     from its_platform.telemetry import terminal_progress
 
     settings = load_settings()
-    if profile is not None:
-        settings = choose_profile(settings, profile.value)
-    with terminal_progress() as progress:
+    if profile is not None and profile.value != settings.profile:
+        with Journal(settings).step("settings.changed", "profile", profile=profile.value):
+            settings = choose_profile(settings, profile.value)
+    with terminal_progress() as progress, Journal(settings).step("stack.started", str(settings.home)) as detail:
         found = start_stack(settings, part or None, progress)
+        detail["parts"] = [one.name for one in found]
     emit(found, json, lambda: _table(found))
     if not json:
         say("`its down` stops all of it.")
@@ -53,10 +56,14 @@ def down(json: JsonFlag = False) -> None:
     """Stop everything that was started for this home folder, the database too."""
     from its_platform.settings import load_settings
     from its_platform.stack import stop_stack
+    from its_platform.stores.journal import Journal
     from its_platform.telemetry import terminal_progress
 
+    settings = load_settings()
     with terminal_progress() as progress:
-        stopped = stop_stack(load_settings(), progress)
+        stopped = stop_stack(settings, progress)
+    if stopped:
+        Journal(settings).note("stack.stopped", str(settings.home), parts=stopped)
     emit({"stopped": stopped}, json, lambda: f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 

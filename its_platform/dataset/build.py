@@ -43,6 +43,7 @@ from its_platform.errors import BadInput
 from its_platform.settings import Settings
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
+from its_platform.stores.audit import record
 from its_platform.stores.schema import DatasetVersionRow
 from its_platform.telemetry import Progress, no_progress
 
@@ -311,6 +312,8 @@ def _commit(
             golden_sets.add_golden(session, replace(golden, dataset=name, digest=digest_of(own, request.classes)))
         session.flush()
         session.refresh(row)
+        told = {"digest": digest, "frames": figures["frames"], "golden": card["golden"], "previous": request.previous}
+        record(session, "dataset.built", name, detail=told)
         return replace(from_row(row), is_new=True)
 
 

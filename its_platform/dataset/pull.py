@@ -27,6 +27,7 @@ from its_platform.dataset.versions import (
 from its_platform.frames.erasure import without_erased
 from its_platform.stores import Stores
 from its_platform.stores import versions as repository
+from its_platform.stores.audit import record
 from its_platform.stores.schema import DatasetVersionRow
 from its_platform.telemetry import Progress, no_progress
 
@@ -80,6 +81,7 @@ def _record(stores: Stores, wanted: DatasetVersion, files: dict[str, bytes]) -> 
         )
         if wanted.golden is not None and all(one.number != wanted.golden for one in golden_sets.golden_sets(stores)):
             _record_golden(session, wanted, wanted.golden, read_card(files[CARD]), files[MANIFEST])
+        record(session, "dataset.pulled", wanted.name, detail={"digest": wanted.digest})
 
 
 def _record_golden(

@@ -1,8 +1,8 @@
 """Look for what keeps the platform from working, and say what a person can do about it.
 
 Each check looks at one thing as it is right now and gives its findings: the machine in `machine.py`, the servers in
-`servers.py`, what the loop has come to in `loop.py`, its copies in `backups.py`. Nothing is changed here; what mends by
-itself is mended by `supervisor.py`.
+`servers.py`, what the loop has come to in `loop.py`, the record of changes in `trail.py`, its copies in `backups.py`.
+Nothing is changed here; what mends by itself is mended by `supervisor.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from its_platform.doctor import backups, loop, machine, servers
+from its_platform.doctor import backups, loop, machine, servers, trail
 from its_platform.doctor.finding import Finding
 from its_platform.errors import ItsError
 from its_platform.settings import Settings
@@ -21,7 +21,7 @@ __all__ = ["CHECKS", "Finding", "examine"]
 
 Check = Callable[[Settings], list[Finding]]
 # In the order in which things depend on each other.
-CHECKS: tuple[Check, ...] = (*machine.CHECKS, *servers.CHECKS, *loop.CHECKS, *backups.CHECKS)
+CHECKS: tuple[Check, ...] = (*machine.CHECKS, *servers.CHECKS, *loop.CHECKS, *trail.CHECKS, *backups.CHECKS)
 
 
 def examine(settings: Settings, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:

@@ -21,6 +21,7 @@ from its_platform.errors import PermanentError
 from its_platform.frames.index import FrameIndex
 from its_platform.labels.labelling import Box, FrameLabels, LabelResult, Refusal, box_faults, clip
 from its_platform.stores import Stores
+from its_platform.stores.journal import Journal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,9 +91,25 @@ def add_labels(stores: Stores, labels: Iterable[FrameLabels], is_rehearsal: bool
 
             table_path(stores).parent.mkdir(parents=True, exist_ok=True)
             rows = pa.Table.from_pylist([_row(entry) for entry in added], schema=SCHEMA)
-            write_deltalake(str(table_path(stores)), rows, mode="append", partition_by=["day"])
+            with Journal(stores.settings).step("labels.added", _sources(added), **_told(added)):
+                write_deltalake(str(table_path(stores)), rows, mode="append", partition_by=["day"])
     boxes = Counter(box.class_name for entry in usable for box in entry.boxes)
     return LabelResult(len(added), len(usable) - len(added), tuple(refused), dict(boxes.most_common()))
+
+
+def _sources(added: Sequence[FrameLabels]) -> str:
+    names = sorted({entry.source for entry in added if entry.source})
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _told(added: Sequence[FrameLabels]) -> dict[str, Any]:
+    boxes = [box for entry in added for box in entry.boxes]
+    return {
+        "frames": len(added),
+        "boxes": dict(Counter(box.class_name for box in boxes).most_common()),
+        "origins": sorted({box.origin for box in boxes}),
+        "reviewed": sum(entry.is_reviewed for entry in added),
+    }
 
 
 def current_labels(

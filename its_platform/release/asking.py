@@ -19,6 +19,7 @@ from its_platform.release.stages import SERVED, check_step
 from its_platform.release.truth import Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good
 from its_platform.stores import Stores
+from its_platform.stores.audit import record
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
 
 
@@ -44,6 +45,8 @@ def promote(
         is_rejected = verdicts.is_rejected(target, verdicts.waivers(stores, version))
         check_step(version, truth.stage_now(stores, version, is_rejected), stage)
         if (reason := objection_at(stores, target, stage)) is not None:
+            with stores.database.session() as session:
+                record(session, "release.refused", version, by, reason, "refused", {"stage": stage, "asked": why})
             raise GateNotPassed(
                 f"Version {version} does not go to {stage}: {reason}.",
                 "`its release judge` measures it again; `its release waive` lets a gate go by name.",

@@ -20,6 +20,7 @@ from its_platform.release.outside import Outside
 from its_platform.release.truth import Lease, Release, ReleaseChange, change_now
 from its_platform.release.upkeep import true_routes
 from its_platform.stores import Stores
+from its_platform.stores.audit import record
 from its_platform.stores.database import check_fencing
 from its_platform.stores.registry import MODEL_NAME
 from its_platform.stores.schema import ExperimentRow
@@ -111,6 +112,8 @@ def record_experiment(
         session.add(row)
         session.flush()
         session.refresh(row)
+        versions = {"control": control, "challenger": challenger}
+        record(session, "experiment.started", row.id, by, hypothesis, detail=versions)
         return _experiment(row)
 
 
@@ -146,19 +149,22 @@ def end_experiment(
     """
     with held.stores.database.session() as session:
         check_fencing(session, truth.LEASE, held.fencing)
-        session.execute(
+        ended = session.execute(
             sa.update(ExperimentRow)
             .where(ExperimentRow.id == running.id, ExperimentRow.until.is_(None))
             .values(until=datetime.now(UTC), decision=decision, why_ended=why, ended_by=by)
-        )
-    return _end_traffic(held, outside, why)
+            .returning(ExperimentRow.id)
+        ).scalar()
+        if ended is not None:
+            record(session, "experiment.ended", running.id, by, why, detail={"decision": decision})
+    return _end_traffic(held, outside, by, why)
 
 
 def settle_experiment(held: Lease, outside: Outside, by: str) -> list[ReleaseChange]:
     """End an experiment that cannot go on, and traffic that one left behind; empty where there is nothing to do."""
     running = running_experiment(held.stores)
     if running is None:
-        return _end_traffic(held, outside, "its experiment has ended")
+        return _end_traffic(held, outside, by, "its experiment has ended")
     why = why_spent(held.stores, outside, running)
     return end_experiment(held, outside, running, "cut_short", why, by) if why is not None else []
 
@@ -181,11 +187,11 @@ def why_spent(stores: Stores, outside: Outside, running: Experiment) -> str | No
     return None
 
 
-def _end_traffic(held: Lease, outside: Outside, why: str) -> list[ReleaseChange]:
+def _end_traffic(held: Lease, outside: Outside, by: str, why: str) -> list[ReleaseChange]:
     row = truth.served(held.stores, "canary")
     if row is None or experiment_at(row) is None:
         return []
-    ended = truth.end_release(held, "canary")
+    ended = truth.end_release(held, "canary", by, why)
     outside.server.route(true_routes(held.stores))
     return [change_now("canary", "ended", row.version, None, why, ended)]
 

@@ -26,10 +26,16 @@ from its_platform.release.upkeep import last_good, restore_held, retire, route_a
 from its_platform.serving.repository import Route, route_of
 from its_platform.settings import CanarySettings
 from its_platform.stores import Stores
+from its_platform.stores.audit import Action
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
 
 # A version that failed this often in a row is not tried again by itself: each try disturbs what is serving.
 MOST_FAILURES = 3
+_BEGUN: dict[str, Action] = {
+    "staging": "release.staged",
+    "canary": "canary.started",
+    "production": "release.promoted",
+}
 
 
 def reconcile(stores: Stores, by: str, wait_s: float = 0.0, outside: Outside | None = None) -> list[ReleaseChange]:
@@ -53,7 +59,7 @@ def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_n
                 facts = {"version": change.version, "previous": change.previous, "stage": change.stage}
                 tell(held.stores, Event("rollback", f"Version {change.version} is back: {change.reason}", facts))
     changes += settle_experiment(held, outside, by)
-    changes += _end_spent_canary(held, outside)
+    changes += _end_spent_canary(held, outside, by)
     # A registry that went away after all was done leaves files and tags behind, which the next reconcile mends.
     with suppress(TransientError):
         retire(held, outside)
@@ -80,21 +86,21 @@ def route_at(stage: str, version: ModelVersion, percent: float, settings: Canary
     return replace(route, percent=percent, pairs_percent=settings.pairs_percent) if stage == "canary" else route
 
 
-def _end_spent_canary(held: Lease, outside: Outside) -> list[ReleaseChange]:
+def _end_spent_canary(held: Lease, outside: Outside, by: str) -> list[ReleaseChange]:
     """A canary that is in production, or was rejected, is one no more, whoever did that."""
     canary, production = truth.served(held.stores, "canary"), truth.served(held.stores, "production")
     if canary is None or experiment_at(canary) is not None:
         return []
     if production is not None and canary.version == production.version:
-        return [end_canary(held, outside, "it is in production")]
+        return [end_canary(held, outside, by, "it is in production")]
     mark = _rejection(held.stores, outside, canary)
-    return [end_canary(held, outside, f"it was rejected ({mark})")] if mark is not None else []
+    return [end_canary(held, outside, by, f"it was rejected ({mark})")] if mark is not None else []
 
 
-def end_canary(held: Lease, outside: Outside, reason: str) -> ReleaseChange:
+def end_canary(held: Lease, outside: Outside, by: str, reason: str) -> ReleaseChange:
     """Have the canary answer nobody any more. The alias goes first: what is left of the rest is ended again by it."""
     outside.registry.delete_alias(MODEL_NAME, "canary")
-    row = truth.end_release(held, "canary")
+    row = truth.end_release(held, "canary", by, reason)
     outside.server.route(true_routes(held.stores))
     return change_now("canary", "ended", row.version if row is not None else 0, None, reason, row)
 
@@ -156,7 +162,7 @@ def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
 def _settle(held: Lease, outside: Outside, stage: str, by: str, why: str, only_new: bool) -> ReleaseChange | None:
     plan = intend(held.stores, outside, stage)
     if plan.refusal is not None:
-        return _refuse(held, outside, plan, plan.refusal, only_new)
+        return _refuse(held, outside, plan, plan.refusal, by, only_new)
     if plan.target is None:
         return None
     if plan.target.version != plan.wished:
@@ -230,6 +236,7 @@ def move(
             "dataset": version.dataset_version,
             **evidence,
         },
+        action="release.rolled_back" if kind == "rolled_back" else _BEGUN[stage],
     )
     if version.tags.get(verdicts.REFUSED_TAG):
         # What it was once refused for no longer holds; the event stays on record.
@@ -238,14 +245,16 @@ def move(
     return change_now(stage, kind, version.version, previous, why, release)
 
 
-def _refuse(held: Lease, outside: Outside, plan: Intention, reason: str, only_new: bool) -> ReleaseChange | None:
+def _refuse(
+    held: Lease, outside: Outside, plan: Intention, reason: str, by: str, only_new: bool
+) -> ReleaseChange | None:
     stage, number = plan.stage, plan.wished or 0
     previous = plan.current.version if plan.current is not None else None
     is_new = verdicts.last_event(held.stores, stage) != (verdicts.REFUSED, number, reason)
     if is_new:
         with suppress(NotFound):
             outside.registry.set_tag(MODEL_NAME, number, verdicts.REFUSED_TAG, f"{stage}: {reason}"[:4000])
-        verdicts.record_event(held.stores, verdicts.REFUSED, stage, number, reason)
+        verdicts.record_event(held.stores, verdicts.REFUSED, stage, number, reason, {"by": by})
     return change_now(stage, "refused", number, previous, reason) if is_new or not only_new else None
 
 

@@ -200,6 +200,7 @@ def _widen(held: Lease, outside: Outside, state: CanaryState, percent: float, by
         by=by,
         why=f"{percent:g} % of the live traffic: {why}",
         evidence={**row.evidence, "route": route_as_json(route)},
+        action="canary.widened",
     )
     outside.server.route(true_routes(held.stores))
     return change_now("canary", "released", state.version, state.version, release.why, release)
@@ -209,7 +210,7 @@ def _take_back(held: Lease, outside: Outside, state: CanaryState, by: str, why: 
     # The rejection is written first: if all else fails, no reconcile serves this version again.
     mark = f"{datetime.now(UTC).isoformat(timespec='microseconds')} by {by}: {why}"
     outside.registry.set_tag(MODEL_NAME, state.version, verdicts.REJECTED, mark)
-    ended = replace(end_canary(held, outside, why), kind="rolled_back")
+    ended = replace(end_canary(held, outside, by, why), kind="rolled_back")
     reconcile_held(held, outside, by, why)
     tag_stages(held.stores, outside, [ended])
     facts = {"version": state.version, "against": state.against, "percent": state.percent}

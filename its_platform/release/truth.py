@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from its_platform.errors import LeaseHeld
 from its_platform.release.stages import SERVED, Stage, stage_of
 from its_platform.stores import Stores
+from its_platform.stores.audit import Action, record
 from its_platform.stores.database import check_fencing, process_holder
 from its_platform.stores.registry import MODEL_NAME
 from its_platform.stores.schema import LeaseRow, ReleaseRow
@@ -139,8 +140,9 @@ def record_release(
     by: str,
     why: str,
     evidence: dict[str, Any],
+    action: Action,
 ) -> Release:
-    """Write what was just seen answering, and end the row before it, in one transaction.
+    """Write what was just seen answering, and end the row before it, in one transaction with its row of `audit`.
 
     Raises `LeaseHeld` when the lease has changed hands since; then nothing is written.
     """
@@ -167,11 +169,15 @@ def record_release(
         )
         session.add(row)
         session.flush()
+        record(session, action, version, by, why, detail=_told(row))
         return _release(row)
 
 
-def end_release(held: Lease, stage: str) -> Release | None:
-    """Write that a stage is served no more; the row that ended, None where there was none. Raises `LeaseHeld`."""
+def end_release(held: Lease, stage: str, by: str, why: str) -> Release | None:
+    """Write that a stage is served no more, as only a canary ends; the row that ended, None where there was none.
+
+    Raises `LeaseHeld`.
+    """
     with held.stores.database.session() as session:
         check_fencing(session, LEASE, held.fencing)
         query = sa.select(ReleaseRow).where(
@@ -182,6 +188,7 @@ def end_release(held: Lease, stage: str) -> Release | None:
             return None
         row.until = datetime.now(UTC)
         session.flush()
+        record(session, "canary.ended", row.version, by, why, detail=_told(row))
         return _release(row)
 
 
@@ -202,6 +209,13 @@ def change_now(
 ) -> ReleaseChange:
     """A change that happens at this moment."""
     return ReleaseChange(stage, kind, version, previous, reason, datetime.now(UTC), release)
+
+
+def _told(row: ReleaseRow) -> dict[str, Any]:
+    """What `audit` keeps of a release, beside who and why."""
+    share, experiment = row.evidence.get("route", {}).get("percent"), row.evidence.get("experiment")
+    found = {"release": row.id, "stage": row.stage, "digest": row.digest, "percent": share, "experiment": experiment}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _release(row: ReleaseRow) -> Release:

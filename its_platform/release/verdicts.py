@@ -17,6 +17,7 @@ from its_platform.errors import BadInput
 from its_platform.notifications import Event, tell
 from its_platform.release.gates import GateResult, Verdict, failing
 from its_platform.stores import Stores
+from its_platform.stores.audit import Action, Outcome, record
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
 from its_platform.stores.schema import DecisionRow, GateResultRow, WaiverRow
 
@@ -25,6 +26,15 @@ REFUSED_TAG = "release_refused"
 REFUSED, FAILED, ASKED = "release_refused", "release_failed", "release_asked"
 FROZEN, THAWED = "release_frozen", "release_thawed"
 HELD, RESUMED, LOOKED = "canary_held", "canary_resumed", "canary_looked_at"
+# What is asked for is recorded by what came of it, and a look by the step that followed.
+_AUDITED: dict[str, tuple[Action, Outcome]] = {
+    REFUSED: ("release.refused", "refused"),
+    FAILED: ("release.failed", "failed"),
+    FROZEN: ("release.frozen", "done"),
+    THAWED: ("release.thawed", "done"),
+    HELD: ("canary.held", "done"),
+    RESUMED: ("canary.resumed", "done"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,7 @@ def waive(stores: Stores, version: ModelVersion, gate: str, by: str, reason: str
         session.add(row)
         session.flush()
         session.refresh(row)
+        record(session, "release.waived", version.version, by, reason, detail={"gate": recorded})
         return Waiver(row.version, row.gate, row.by, row.reason, row.at)
 
 
@@ -185,13 +196,16 @@ def objection(stores: Stores, version: ModelVersion, served: int | None, was_ser
 def record_event(
     stores: Stores, action: str, stage: str, version: int, reason: str, numbers: dict[str, Any] | None = None
 ) -> None:
-    """Keep a refusal, a failure or a request in `decisions`, beside what the retraining policy decides."""
+    """Keep a refusal, a failure or a request in `decisions`, beside what the retraining policy decides.
+
+    What a person or the reconciler decided by it is in `audit` too; numbers: with `by` in them, who that was.
+    """
+    kept = {**(numbers or {}), "stage": stage, "version": version}
     with stores.database.session() as session:
-        session.add(
-            DecisionRow(
-                action=action, reasons=[reason], numbers={**(numbers or {}), "stage": stage, "version": version}
-            )
-        )
+        session.add(DecisionRow(action=action, reasons=[reason], numbers=kept))
+        if action in _AUDITED:
+            audited, outcome = _AUDITED[action]
+            record(session, audited, version or stage, kept.get("by", ""), reason, outcome, {"stage": stage})
     if action == REFUSED:
         said = f"Version {version} does not go to {stage}: {reason}"
         tell(stores, Event("refusal", said, {"version": version, "stage": stage}))

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from its_platform.notifications import NOT_TOLD, TOLD, Event, tell
 from its_platform.retraining.deciding import ACTIONS, TRAININGS, Decision
 from its_platform.stores import Stores
+from its_platform.stores.audit import record
 from its_platform.stores.schema import DecisionRow
 
 _DURATION = re.compile(r"\b\d+ (s|min|h)\b")
@@ -44,6 +45,9 @@ def record_decision(
                 run_id=run_id,
             )
         )
+        if decision.is_training:
+            told = {"key": decision.key, "report": report, "run": run_id}
+            record(session, "retraining.decided", decision.action, why=" ".join(decision.reasons), detail=told)
     if decision.is_training:
         tell(stores, Event("training", f"{decision.action}: {' '.join(decision.reasons)}", {"key": decision.key}))
     return True

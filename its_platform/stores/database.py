@@ -12,14 +12,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from its_platform.certificates import ensure_certificates
@@ -27,6 +27,9 @@ from its_platform.errors import BadInput, LeaseHeld, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores import postgres
 from its_platform.stores.postgres import start_postgres, stop_postgres
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 __all__ = ["Database", "create_database", "database_url", "migrate", "start_postgres", "stop_postgres"]
 
@@ -161,6 +164,26 @@ class Database:
         with _translated(self.settings), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @asynccontextmanager
+    async def async_session(self) -> AsyncIterator[AsyncSession]:
+        """The same for a program that waits for many things at once; raises the same.
+
+        Connections are pooled by event loop: what a loop ends with is `async_engines.closing`.
+        """
+        import asyncio
+
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        from its_platform.stores.async_engines import async_engine
+
+        if self.settings.runs_postgres:
+            await asyncio.to_thread(lambda: self.engine)
+        words, connect = _words(self.settings, "its"), _connector(self.settings, "its")
+        with _translated(self.settings):
+            engine = async_engine(_address(self.settings, "its"), words, connect)
+            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+
     @contextmanager
     def lock(self, name: str, wait_s: float | None = None) -> Iterator[None]:
         """Hold an advisory lock; the server frees it when this process dies.
@@ -225,6 +248,11 @@ def check_fencing(session: Session, name: str, fencing: int) -> None:
     ).one_or_none()
     if row is None or row[0] != fencing or not row[1]:
         raise LeaseHeld(f"The lease {name} has run out or changed hands.", "What was begun under it is left undone.")
+
+
+def hold_lock(session: Session, name: str) -> None:
+    """Hold an advisory lock until the transaction ends; waits for whoever holds it."""
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(name)})
 
 
 def process_holder() -> str:
@@ -314,16 +342,13 @@ def _engine(settings: Settings, name: str) -> Engine:
         return _engines[key]
 
 
-def _connector(settings: Settings, name: str) -> Any:
+def _connector(settings: Settings, name: str) -> Callable[[], Any]:
     """How SQLAlchemy gets a connection: an embedded server that is not running is started, a missing database made."""
 
     def connect() -> Any:
         import psycopg2
 
-        address = _address(settings, name)
-        words = address.translate_connect_args(username="user", database="dbname")
-        words.update(address.query)
-        words.setdefault("connect_timeout", 10)
+        words = _words(settings, name)
         if settings.runs_postgres:
             start_postgres(settings)
         deadline, is_made = time.monotonic() + _STARTING_S, name == "postgres"
@@ -339,6 +364,16 @@ def _connector(settings: Settings, name: str) -> Any:
                 time.sleep(0.2)
 
     return connect
+
+
+def _words(settings: Settings, name: str) -> dict[str, Any]:
+    """What libpq is told to reach a database."""
+    address = _address(settings, name)
+    return {
+        "connect_timeout": 10,
+        **address.translate_connect_args(username="user", database="dbname"),
+        **address.query,
+    }
 
 
 def _is_missing_database(error: Exception) -> bool:
@@ -364,11 +399,16 @@ def _take_lock(connection: Connection, name: str, wait_s: float | None) -> None:
     try:
         connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), key)
     except OperationalError as error:
-        if getattr(error.orig, "pgcode", None) != "55P03":
+        if _state_of(error) != "55P03":
             raise
         raise LeaseHeld(f"Someone else is still at {name}.", "Try again in a moment.") from error
     finally:
         connection.execute(sa.text("SELECT set_config('lock_timeout', '0', false)"))
+
+
+def _state_of(error: DBAPIError) -> str | None:
+    """The SQLSTATE, as psycopg2 or psycopg 3 names it."""
+    return getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
 
 
 def _lock_key(name: str) -> int:
@@ -387,6 +427,6 @@ def _translated(settings: Settings) -> Iterator[None]:
             f"The database at {where} does not answer: {first}", "`its doctor` says more."
         ) from error
     except ProgrammingError as error:
-        if getattr(error.orig, "pgcode", None) == "42P01":
+        if _state_of(error) == "42P01":
             raise ServerUnavailable("The database has no tables yet.", "Run `its up`, or `its doctor`.") from error
         raise

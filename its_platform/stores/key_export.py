@@ -43,8 +43,11 @@ def export_keys(keys: KeyFolder, path: Path, passphrase: str) -> int:
     about: dict[str, Any] = {"format": _FORMAT, **_COST, "salt": b64encode(salt).decode()}
     sealed = AESGCM(_derived(passphrase, about)).encrypt(nonce, json.dumps(held).encode(), _FORMAT.encode())
     about["sealed"] = b64encode(nonce + sealed).decode()
-    write_file(path, (json.dumps(about, indent=1) + "\n").encode(), is_secret=True)
-    return sum(not name.startswith("destroyed/") for name in held["files"])
+    count = sum(not name.startswith("destroyed/") for name in held["files"])
+    with keys.recorded("key.exported", str(path.absolute())) as detail:
+        detail["data_keys"] = count
+        write_file(path, (json.dumps(about, indent=1) + "\n").encode(), is_secret=True)
+    return count
 
 
 def import_keys(keys: KeyFolder, path: Path, passphrase: str) -> tuple[int, int]:
@@ -64,7 +67,10 @@ def import_keys(keys: KeyFolder, path: Path, passphrase: str) -> tuple[int, int]
         held = json.loads(AESGCM(secret).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _FORMAT.encode()))
     except InvalidTag:
         raise BadInput(f"The passphrase does not open {path}, or the file was changed.", "Try another copy.") from None
-    return keys.take(held)
+    with keys.recorded("key.imported", str(path.absolute())) as detail:
+        new, destroyed = keys.take(held)
+        detail |= {"new": new, "destroyed": destroyed}
+    return new, destroyed
 
 
 def _derived(passphrase: str, about: dict[str, Any]) -> bytes:

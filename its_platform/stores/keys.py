@@ -13,6 +13,7 @@ import secrets
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -24,6 +25,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.private_files import alone, write_file
+from its_platform.stores.audit import Action
+from its_platform.stores.journal import Journal
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -105,8 +108,9 @@ class KeyFolder:
     Every file is readable by its owner alone. Processes of one machine meet on one key by the lock in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, journal: Journal | None = None) -> None:
         self.folder = folder
+        self._journal = journal
         self._kept: dict[Path, tuple[tuple[int, int], DataKey]] = {}
         self._guard = threading.Lock()
 
@@ -122,8 +126,10 @@ class KeyFolder:
             if known is None:
                 if any(self.data_files()):
                     raise MasterKeyMissing(f"{self.folder / 'ring.json'} is missing beside its keys.", _PUT_BACK)
-                known = {"ring": secrets.token_hex(8), "master": self._make_master()}
-                self._write(self.folder / "ring.json", known)
+                with self.recorded("key.made", "master key") as detail:
+                    known = {"ring": secrets.token_hex(8), "master": self._make_master()}
+                    self._write(self.folder / "ring.json", known)
+                    detail |= known
             return str(known["ring"])
 
     def for_sealing(self, owner: Owner | None) -> DataKey:
@@ -157,13 +163,21 @@ class KeyFolder:
         Raises `NotFound` where there is no such key. One that was cut off is finished by doing it again.
         """
         path, mark = self._path(str(owner)), self._mark(str(owner))
-        with self._alone():
+        with self.recorded("key.destroyed", str(owner), by, why), self._alone():
             if not path.exists() and not mark.exists():
                 raise NotFound(f"There is no key {owner}.", "`its keys list` names them.")
             if not mark.exists():
                 at = datetime.now(UTC).isoformat(timespec="seconds")
                 self._write(mark, {"name": str(owner), "at": at, "by": by, "why": why})
             path.unlink(missing_ok=True)
+
+    def recorded(
+        self, action: Action, subject: str, by: str = "", why: str = ""
+    ) -> AbstractContextManager[dict[str, Any]]:
+        """Have a block of code recorded where the audit trail of these keys is known."""
+        if self._journal is None:
+            return nullcontext({})
+        return self._journal.step(action, subject, by, why)
 
     def destroyed(self) -> set[Owner]:
         """Whose keys were destroyed."""
@@ -185,7 +199,7 @@ class KeyFolder:
         no newer one is made, and an old one is removed when nothing is wrapped by it. Objects stay as they are.
         """
         self.begin()
-        with self._alone("rotation"):
+        with self.recorded("key.rotated", "master key") as detail, self._alone("rotation"):
             with self._alone():
                 known = self._read(self.folder / "ring.json") or {}
                 if not any(True for _ in self._wrapped_by_others(known["master"])):
@@ -202,6 +216,7 @@ class KeyFolder:
                 for path in (self.folder / "master").glob("*.key"):
                     if path.stem != known["master"]:
                         path.unlink()
+            detail |= {"master": known["master"], "wrapped": wrapped}
         return known["master"], wrapped
 
     def check(self) -> tuple[int, list[Path]]:

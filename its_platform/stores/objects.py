@@ -14,6 +14,7 @@ from its_platform.errors import BadInput
 from its_platform.private_files import password
 from its_platform.settings import Settings
 from its_platform.stores.directory import DirectoryStore, file_stamp
+from its_platform.stores.journal import Journal
 from its_platform.stores.keys import KeyFolder
 from its_platform.stores.object_store import ObjectDamaged, ObjectStore, StorageFull, check_key, no_room
 from its_platform.stores.s3 import NoBucket, S3Store
@@ -46,7 +47,7 @@ def open_objects(settings: Settings) -> SealedStore:
 
 def open_keys(settings: Settings) -> KeyFolder:
     """The keys of these settings, whether there are any yet or not."""
-    return KeyFolder((settings.objects.keys or settings.home / "keys").absolute())
+    return KeyFolder((settings.objects.keys or settings.home / "keys").absolute(), Journal(settings))
 
 
 def open_plain(settings: Settings) -> DirectoryStore | S3Store:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Index, MetaData, Text, UniqueConstraint, func, text
+from sqlalchemy import JSON, BigInteger, DateTime, Index, MetaData, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -244,3 +244,27 @@ class LeaseRow(Base):
     holder: Mapped[str]
     fencing: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime]
+
+
+class AuditRow(Base):
+    """One thing that was done: only ever added, and chained to the row before it (`audit.py`).
+
+    The detail is `json`, not `jsonb`, which would not give numbers back as they were hashed.
+    """
+
+    __tablename__ = "audit"
+    __table_args__ = (UniqueConstraint("event"), Index("ix_audit_at", "at"))
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    event: Mapped[str]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    program: Mapped[str]
+    host: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    outcome: Mapped[str]
+    why: Mapped[str]
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+    previous: Mapped[str]
+    digest: Mapped[str]

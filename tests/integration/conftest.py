@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from its_platform import cli
 from its_platform.release import real_outside
 from its_platform.stores import Stores
 from its_platform.stores.registry import Registry
@@ -27,3 +29,21 @@ def site(stores: Stores, registry: Registry, tmp_path: Path, require: Callable[[
     start_triton(settings)
     yield Site(own, registry, replace(real_outside(own), evaluate=even_answers, card=card_of), tmp_path)
     stop_triton(settings)
+
+
+@pytest.fixture
+def its(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The `its` command on these stores, as a person gives it: exit code, what it printed, what it told."""
+    monkeypatch.setenv("ITS_DATABASE_URL", str(stores.settings.database_url))
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/its", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        told = capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+    return run

@@ -31,10 +31,12 @@ from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.settings import Settings, load_settings
 from its_platform.stores import Stores, open_stores
+from its_platform.stores.audit import record
 from its_platform.stores.key_export import export_keys, import_keys
 from its_platform.stores.keys import MasterKeyMissing
 from its_platform.stores.objects import StorageFull, open_keys
 from its_platform.stores.schema import CameraRow
+from tests.integration.trail import chain, rows
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -294,3 +296,21 @@ def test_a_password_is_not_on_the_command_line_of_pg_dump(home: Settings, monkey
     (words,) = begun
     assert words[0].endswith("pg_dump")
     assert "hidden" not in " ".join(words)
+
+
+def test_the_audit_trail_goes_on_in_a_restored_home(
+    stores: Stores, home: Settings, target: Target, elsewhere: Path
+) -> None:
+    with stores.database.session() as session:
+        # A path of the old home, which stays what it was.
+        record(session, "certificate.made", f"{home.home.absolute()}/certificates")
+    before = chain(stores)
+    made = create_backup(home, target).backup
+    restore_backup(target, "latest", elsewhere)
+    back = open_stores(load_settings(home=elsewhere))
+    assert chain(back, known=(before.newest, before.digest)) == chain(back)
+    assert chain(back).broken is None
+    assert rows(back)[before.newest - 1].subject == f"{home.home.absolute()}/certificates"
+    assert (rows(back)[-1].action, rows(back)[-1].subject) == ("backup.restored", made.id)
+    with pytest.raises(sa.exc.IntegrityError, match="only added"), back.database.session() as session:
+        session.execute(sa.text("DELETE FROM audit"))

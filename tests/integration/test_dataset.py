@@ -41,6 +41,7 @@ from its_platform.stores.data_remote import open_remote
 from its_platform.stores.database import create_database, dispose_engines
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import open_keys
+from tests.integration.trail import said
 from tests.unit.dataset import footage
 
 pytestmark = pytest.mark.services
@@ -110,6 +111,7 @@ def test_the_same_request_and_content_give_the_same_version(day: Stores) -> None
     assert not again.is_new
     assert again == first
     assert latest(day) == first
+    assert [one for one in said(day) if one[0].startswith("dataset.")] == [("dataset.built", "v1", "done")]
 
 
 def test_an_extension_moves_no_frame_and_keeps_the_golden_set(day: Stores) -> None:
@@ -331,6 +333,7 @@ def test_a_new_machine_gets_every_version_and_frame_bit_for_bit(day: Stores, new
     assert golden_manifest(new_machine, 2).equals(golden_manifest(day, 2))
     assert [one.digest for one in golden_sets(new_machine)] == [one.digest for one in golden_sets(day)]
     assert pull_versions(new_machine) == Pulled((), frames)
+    assert said(new_machine) == [("dataset.pulled", "v1", "done"), ("dataset.pulled", "v2", "done")]
     # What is built here goes on where the other machine stopped.
     for stores in (new_machine, day):
         footage.label(stores, footage.add_frames(stores, "harbour", DAY))

@@ -127,6 +127,7 @@ def release(stores: Stores, version: int) -> None:
             by="tester",
             why="a test",
             evidence={},
+            action="release.promoted",
         )
 
 

@@ -640,7 +640,16 @@ def test_one_who_lost_the_lease_without_knowing_writes_nothing(platform: Platfor
         platform.stores.database.lease(truth.LEASE, "somebody else", 60)
         with pytest.raises(LeaseHeld):
             truth.record_release(
-                held, stage="production", version=7, model=MODEL, digest="", endpoint="", by="", why="", evidence={}
+                held,
+                stage="production",
+                version=7,
+                model=MODEL,
+                digest="",
+                endpoint="",
+                by="",
+                why="",
+                evidence={},
+                action="release.promoted",
             )
     assert platform.served() == 1
 
