@@ -30,7 +30,7 @@ def make(
     settings = load_settings()
     files = make_certificates(settings.certificates, [*server_names(settings), *(name or [])], days, renew)
     emit([{"file": path} for path in files], json)
-    if not json and not settings.security.triton_tls:
+    if not json and not settings.triton_tls:
         where = settings.home / "settings.yaml"
         say(f"Triton asks for them once {where} has `security: {{triton_tls: true}}`: then `its down`, `its up`.")
 
