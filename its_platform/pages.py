@@ -99,7 +99,7 @@ def _files(settings: Settings) -> tuple[str, str]:
     return str(files.certificate("server").absolute()), str(files.key("server").absolute())
 
 
-def _options(certificate: str, key: str) -> dict[str, str]:
+def _options(certificate: str, key: str) -> dict[str, Any]:
     return {"ssl_certfile": certificate, "ssl_keyfile": key, "http": "its_platform.pages:renewing"}
 
 
