@@ -21,6 +21,9 @@ from its_platform.settings import Settings
 
 DAYS = 825
 SECRET_FILE = "repository.secret"
+# What the platform itself shows, beside the authority.
+OWN = ("server", "client")
+EXPIRED_HINT = "`its certs renew` issues new ones; where the authority itself expired, `its certs make --renew`."
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 
@@ -38,6 +41,12 @@ class Certificates:
     def secret(self) -> Path:
         return self.folder / SECRET_FILE
 
+    @property
+    def needed(self) -> list[Path]:
+        """What servers and the platform's own client need."""
+        own = [path for name in OWN for path in (self.certificate(name), self.key(name))]
+        return [self.root, *own, self.secret]
+
     def certificate(self, name: str) -> Path:
         return self.folder / f"{name}.pem"
 
@@ -46,24 +55,16 @@ class Certificates:
 
 
 def ensure_certificates(settings: Settings) -> Certificates:
-    """The files of this home, made where there are none. Raises `BadInput` where somebody else's are not complete."""
+    """The files of this home; those that are missing are made. Raises `BadInput` as `complete_certificates` does."""
     files = Certificates(settings.certificates)
     if missing_of(files):
-        files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with alone(files.folder / ".lock"):
-            missing = missing_of(files)
-            if missing and files.root.exists() and not files.key("ca").exists():
-                raise BadInput(f"{missing[0]} is missing beside the authority of somebody else.", "Put it there.")
-            if missing:
-                # What a killed maker left is no set of files that belong together.
-                make_certificates(files.folder, server_names(settings), DAYS, is_renewal=True)
+        complete_certificates(files.folder, server_names(settings), DAYS)
     return files
 
 
 def missing_of(files: Certificates) -> list[Path]:
     """Those of the files that servers and the platform's own client need and that are not there."""
-    needed = [files.root, files.secret, *(path(name) for name in ("server", "client") for path in _both(files))]
-    return [path for path in needed if not path.is_file()]
+    return [path for path in files.needed if not path.is_file()]
 
 
 def server_names(settings: Settings) -> list[str]:
@@ -71,8 +72,41 @@ def server_names(settings: Settings) -> list[str]:
     return list(dict.fromkeys([settings.host, "localhost", "127.0.0.1"]))
 
 
-def make_certificates(folder: Path, names: Sequence[str], days: int, is_renewal: bool = False) -> list[Path]:
-    """Make authority, server, client and secret; the files. names: DNS names and addresses of the server.
+def complete_certificates(folder: Path, names: Sequence[str], days: int, since: datetime | None = None) -> list[Path]:
+    """Make those of authority, server, client and secret that are missing; the files that were made.
+
+    Whoever trusts the authority that is there goes on trusting it. names: DNS names and addresses of the server, beside
+    those of a certificate of it whose key was lost. since: from when they are valid; now, unless it is given.
+
+    Raises `BadInput` where what could sign the missing ones is not here.
+    """
+    files = Certificates(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with alone(folder / ".lock"):
+        missing = missing_of(files)
+        # Each key is there before its certificate, so that whatever a killed maker left shows as missing.
+        if missing and not files.key("ca").is_file():
+            if len(missing) < len(files.needed):
+                raise BadInput(
+                    f"{missing[0]} is missing, and so is {files.key('ca')}, which could make it anew.",
+                    "Put one of them there; `its certs make --renew` replaces all, and cuts off every client.",
+                )
+            write_file(files.key("ca"), _key_pem(_new_key()), is_secret=True)
+        if files.root in missing:
+            key, name = _read_key(files.key("ca")), _name("its-platform authority")
+            write_file(files.root, _pem(_signed(name, key, name, key, _validity(days, since), _authority())))
+        for own in OWN:
+            if {files.certificate(own), files.key(own)} & set(missing):
+                _issue_own(files, own, names, days, since)
+        if files.secret in missing:
+            write_file(files.secret, secrets.token_urlsafe(32).encode(), is_secret=True)
+    return missing
+
+
+def make_certificates(
+    folder: Path, names: Sequence[str], days: int, is_renewal: bool = False, since: datetime | None = None
+) -> list[Path]:
+    """Make authority, server, client and secret; the files. Arguments as of `complete_certificates`.
 
     Raises `BadInput` where there are some already and `is_renewal` is not said: clients outside would be cut off.
     """
@@ -81,28 +115,22 @@ def make_certificates(folder: Path, names: Sequence[str], days: int, is_renewal:
         raise BadInput(
             f"{files.root} is there already.", "`--renew` replaces all of it; every client then needs a new one."
         )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = _new_key()
-    authority = _signed(_name("its-platform authority"), key, _name("its-platform authority"), key, days, _authority())
-    write_file(files.root, _pem(authority))
-    write_file(files.key("ca"), _key_pem(key), is_secret=True)
-    issued = _issue_own(files, names, days)
-    write_file(files.secret, secrets.token_urlsafe(32).encode(), is_secret=True)
-    return [files.root, *issued, files.secret]
+    for path in (*files.needed, files.key("ca")):
+        path.unlink(missing_ok=True)
+    return complete_certificates(folder, names, days, since)
 
 
-def renew_certificates(folder: Path, names: Sequence[str], days: int) -> list[Path]:
+def renew_certificates(folder: Path, names: Sequence[str], days: int, since: datetime | None = None) -> list[Path]:
     """Issue server and client anew by the authority that is there, which every client goes on trusting; the files.
 
-    names: further names of the server, beside those of its last certificate.
-
-    Raises `BadInput` where the authority's key is not here: who has it issues them.
+    Arguments as of `complete_certificates`. Raises `BadInput` where the authority's key is not here: who has it issues
+    them.
     """
     files = Certificates(folder)
     if not files.key("ca").is_file():
         raise BadInput(f"{folder} has no authority that could sign.", "Run `its certs make`, or ask whose it is.")
-    known = [name for one in read_certificates(folder) if one.file == files.certificate("server") for name in one.names]
-    return _issue_own(files, [*known, *names], days)
+    with alone(folder / ".lock"):
+        return [path for own in OWN for path in _issue_own(files, own, names, days, since)]
 
 
 def make_client(folder: Path, name: str, out: Path, days: int) -> list[Path]:
@@ -119,7 +147,7 @@ def make_client(folder: Path, name: str, out: Path, days: int) -> list[Path]:
     target = out / "ca.pem"
     if target.resolve() != files.root.resolve():
         write_file(target, files.root.read_bytes())
-    return [target, *_issue(files, name, name, _client(), days, out)]
+    return [target, *_issue(files, name, name, _client(), _validity(days), out)]
 
 
 @dataclass(frozen=True)
@@ -131,6 +159,10 @@ class Validity:
     names: list[str]
     until: datetime
     days_left: int
+
+    @property
+    def is_expired(self) -> bool:
+        return self.until <= datetime.now(UTC)
 
 
 def read_certificates(folder: Path) -> list[Validity]:
@@ -155,30 +187,69 @@ def read_certificates(folder: Path) -> list[Validity]:
     return found
 
 
-def _both(files: Certificates) -> tuple[Any, Any]:
-    return files.certificate, files.key
+def expired_certificates(folder: Path) -> list[Validity]:
+    """Those of authority, server and client that have ended; none where none can be read."""
+    try:
+        found = read_certificates(folder)
+    except (BadInput, OSError):
+        return []
+    return [one for one in found if one.is_expired and one.file in Certificates(folder).needed]
 
 
-def _issue_own(files: Certificates, names: Sequence[str], days: int) -> list[Path]:
-    kinds = (("server", _server(names)), ("client", _client()))
-    return [
-        path for name, kind in kinds for path in _issue(files, name, f"its-platform {name}", kind, days, files.folder)
-    ]
+def what_expired(folder: Path) -> str:
+    """Which they are and since when, as half a sentence; empty where none has ended."""
+    ended = expired_certificates(folder)
+    return ", ".join(f"{one.file} expired on {one.until:%Y-%m-%d at %H:%M} UTC" for one in ended)
+
+
+def _issue_own(
+    files: Certificates, own: str, names: Sequence[str], days: int, since: datetime | None = None
+) -> list[Path]:
+    kind = _client()
+    if own == "server":
+        kind = _server([*_names_in(files.certificate(own)), *names])
+    return _issue(files, own, f"its-platform {own}", kind, _validity(days, since), files.folder)
 
 
 def _issue(
-    files: Certificates, name: str, common_name: str, extensions: Sequence[tuple[Any, bool]], days: int, out: Path
+    files: Certificates,
+    name: str,
+    common_name: str,
+    extensions: Sequence[tuple[Any, bool]],
+    validity: tuple[datetime, datetime],
+    out: Path,
 ) -> list[Path]:
     from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     authority = x509.load_pem_x509_certificate(files.root.read_bytes())
-    signing = load_pem_private_key(files.key("ca").read_bytes(), None)
     key, made = _new_key(), Certificates(out)
-    certificate = _signed(_name(common_name), key, authority.subject, signing, days, extensions)
-    write_file(made.certificate(name), _pem(certificate))
+    certificate = _signed(_name(common_name), key, authority.subject, _read_key(files.key("ca")), validity, extensions)
+    # Without a certificate the new key counts as missing; beside the old one it would not fit.
+    made.certificate(name).unlink(missing_ok=True)
     write_file(made.key(name), _key_pem(key), is_secret=True)
+    write_file(made.certificate(name), _pem(certificate))
     return [made.certificate(name), made.key(name)]
+
+
+def _validity(days: int, since: datetime | None = None) -> tuple[datetime, datetime]:
+    begin = since or datetime.now(UTC)
+    return begin - CLOCKS_DIFFER, begin + timedelta(days=days)
+
+
+def _names_in(certificate: Path) -> list[str]:
+    """The names of the server in its last certificate; none where there is none."""
+    from cryptography import x509
+
+    if not certificate.is_file():
+        return []
+    read = x509.load_pem_x509_certificate(certificate.read_bytes())
+    return [str(name.value) for name in read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+
+
+def _read_key(path: Path) -> Any:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    return load_pem_private_key(path.read_bytes(), None)
 
 
 def _new_key() -> Any:
@@ -195,20 +266,24 @@ def _name(common_name: str) -> Any:
 
 
 def _signed(
-    subject: Any, key: Any, issuer: Any, signing: Any, days: int, extensions: Sequence[tuple[Any, bool]]
+    subject: Any,
+    key: Any,
+    issuer: Any,
+    signing: Any,
+    validity: tuple[datetime, datetime],
+    extensions: Sequence[tuple[Any, bool]],
 ) -> Any:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCKS_DIFFER)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
     )
     for extension, is_critical in extensions:
         made = made.add_extension(extension, is_critical)

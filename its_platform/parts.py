@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from its_platform.alerting.access import ask
 from its_platform.alerting.alertmanager import alertmanager_command, is_alertmanager_well
 from its_platform.alerting.prometheus import is_prometheus_well, prometheus_command
 from its_platform.errors import ItsError, NotFound, ServerUnavailable
+from its_platform.pages import ask_page, started_with_tls, uvicorn_words
 from its_platform.processes import process_environment
 from its_platform.settings import REPOSITORY, Settings
 from its_platform.stores import cache_server
@@ -51,7 +50,7 @@ class Part:
     start_timeout_s: float = 300.0
     stop_timeout_s: float = 15.0
     is_page: bool = False
-    is_tls: bool = False
+    is_tls: Callable[[Settings], bool] = lambda settings: settings.pages_tls
     replica: int = 0
     # What is kept in it is made before the others start, which need it.
     is_store: bool = False
@@ -67,7 +66,7 @@ class Part:
         """Where it listens; empty for one that does not."""
         if not self.ports:
             return ""
-        scheme = ("https://" if self.is_tls else "http://") if self.is_page else ""
+        scheme = ("https://" if self.is_tls(settings) else "http://") if self.is_page else ""
         return f"{scheme}{settings.host}:{self.port_numbers(settings)[self.ports[0]]}"
 
     def own(self, settings: Settings) -> Settings:
@@ -109,19 +108,10 @@ def part_named(name: str, settings: Settings | None = None) -> Part:
     raise NotFound(f"The stack has no part {name}.", f"It has {', '.join(part.name for part in known)}.")
 
 
-def direct() -> urllib.request.OpenerDirector:
-    # Our own servers are never asked through a proxy.
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
 def _answers(path: str, port: str) -> Callable[[Settings], bool]:
     def ask(settings: Settings) -> bool:
-        address = f"http://{settings.host}:{getattr(settings.ports, port)}{path}"
-        try:
-            with direct().open(address, timeout=5) as answer:
-                return 200 <= answer.status < 300
-        except urllib.error.HTTPError:
-            return False
+        ask_page(settings, getattr(settings.ports, port), path)
+        return True
 
     return ask
 
@@ -185,7 +175,7 @@ def _mlflow(settings: Settings) -> tuple[list[str], dict[str, str]]:
     registry = Registry(settings)
     argv = [
         _program("mlflow"), "server", "--host", settings.host, "--port", str(settings.ports.mlflow), "--workers", "1",
-        "--default-artifact-root", registry.artefacts.as_uri(), "--no-serve-artifacts",
+        "--default-artifact-root", registry.artefacts.as_uri(), "--no-serve-artifacts", *uvicorn_words(settings),
     ]  # fmt: skip
     # In the environment, since a command line is there for everyone to read.
     extra = {
@@ -203,7 +193,7 @@ def _evidently(settings: Settings) -> tuple[list[str], dict[str, str]]:
         _program("evidently"), "ui", "--host", settings.host, "--port", str(settings.ports.evidently),
         "--workspace", str(workspace),
     ]  # fmt: skip
-    return argv, process_environment(settings)
+    return started_with_tls(settings, argv), process_environment(settings)
 
 
 def _code(settings: Settings) -> tuple[list[str], dict[str, str]]:
@@ -233,7 +223,7 @@ def _dagster(settings: Settings) -> tuple[list[str], dict[str, str]]:
         _program("dagster-webserver"), "-h", settings.host, "-p", str(settings.ports.dagster),
         "-w", str(REPOSITORY / "workspace.yaml"),
     ]  # fmt: skip
-    return argv, process_environment(settings, dagster_environment(settings))
+    return started_with_tls(settings, argv), process_environment(settings, dagster_environment(settings))
 
 
 def _daemon(settings: Settings) -> tuple[list[str], dict[str, str]]:
@@ -273,25 +263,32 @@ PARTS: tuple[Part, ...] = (
         "triton", "Triton", ("triton_grpc", "triton_http", "triton_metrics"), _triton, _is_triton_ready,
         stop_timeout_s=25,
     ),
-    Part("mlflow", "MLflow", ("mlflow",), _mlflow, _answers("/health", "mlflow"), is_page=True),
-    Part("evidently", "Evidently", ("evidently",), _evidently, _answers("/api/projects", "evidently"), is_page=True),
+    Part(
+        "mlflow", "MLflow", ("mlflow",), _mlflow, _answers("/health", "mlflow"), is_page=True, reads_certificates=True,
+    ),
+    Part(
+        "evidently", "Evidently", ("evidently",), _evidently, _answers("/api/projects", "evidently"),
+        is_page=True, reads_certificates=True,
+    ),
     Part("dagster-code", "Dagster's code server", ("dagster_code",), _code, _serves_code),
     Part(
         "dagster", "Dagster", ("dagster",), _dagster, _answers("/server_info", "dagster"),
-        is_page=True, after="dagster-code",
+        is_page=True, reads_certificates=True, after="dagster-code",
     ),
     Part("dagster-daemon", "Dagster's daemon", (), _daemon, _beats, stop_timeout_s=20, after="dagster-code"),
     Part(
         "metrics", "Exporter of figures", ("metrics",), _metrics, _measures,
-        reads_certificates=True,        is_wanted=lambda settings: settings.runs_metrics,
+        reads_certificates=True, is_wanted=lambda settings: settings.runs_metrics,
     ),
     Part(
         "alertmanager", "Alertmanager", ("alertmanager",), alertmanager_command, is_alertmanager_well,
-        is_page=True, is_tls=True, reads_certificates=True, is_wanted=lambda settings: settings.runs_prometheus,
+        is_page=True, is_tls=lambda settings: True, reads_certificates=True,
+        is_wanted=lambda settings: settings.runs_prometheus,
     ),
     Part(
         "prometheus", "Prometheus", ("prometheus",), prometheus_command, is_prometheus_well,
-        is_page=True, is_tls=True, reads_certificates=True, is_wanted=lambda settings: settings.runs_prometheus,
+        is_page=True, is_tls=lambda settings: True, reads_certificates=True,
+        is_wanted=lambda settings: settings.runs_prometheus,
     ),
     Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises),
 )  # fmt: skip

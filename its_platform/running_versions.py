@@ -6,7 +6,6 @@ Enters: settings, and the name of a part that answers. Leaves: a version in text
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from its_platform.alerting.alertmanager import alertmanager_version
 from its_platform.alerting.prometheus import prometheus_version
 from its_platform.errors import ItsError
+from its_platform.pages import ask_page
 from its_platform.settings import Settings
 from its_platform.stores.cache_server import redis_version
 from its_platform.stores.object_server import object_server_version
@@ -34,23 +34,15 @@ def _triton(settings: Settings) -> str:
 
 
 def _mlflow(settings: Settings) -> str:
-    return _page(settings, settings.ports.mlflow, "/version").strip()
+    return ask_page(settings, settings.ports.mlflow, "/version").decode().strip()
 
 
 def _evidently(settings: Settings) -> str:
-    return str(json.loads(_page(settings, settings.ports.evidently, "/api/version"))["version"])
+    return str(json.loads(ask_page(settings, settings.ports.evidently, "/api/version"))["version"])
 
 
 def _dagster(settings: Settings) -> str:
-    return str(json.loads(_page(settings, settings.ports.dagster, "/server_info"))["dagster_webserver_version"])
-
-
-def _page(settings: Settings, port: int, path: str) -> str:
-    # Our own servers are never asked through a proxy.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{settings.host}:{port}{path}", timeout=WITHIN_S) as answer:
-        content: bytes = answer.read()
-    return content.decode()
+    return str(json.loads(ask_page(settings, settings.ports.dagster, "/server_info"))["dagster_webserver_version"])
 
 
 _ASKED: dict[str, Callable[[Settings], str]] = {

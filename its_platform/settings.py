@@ -319,26 +319,25 @@ class ServingSettings(_Group):
 
 
 class SecuritySettings(_Group):
-    """Who may ask Triton, and who may change what it serves."""
+    """Who may ask Triton and the pages, and who may change what Triton serves."""
 
-    triton_tls: bool = Field(
-        False,
+    triton_tls: bool | None = Field(
+        None,
         description="Whether Triton answers only clients with a certificate, changes its models only for who has the "
-        "secret, and has no HTTP.",
+        "secret, and has no HTTP; in the services profile unless set.",
     )
     triton_listen: str | None = Field(
         None,
         description="Address on which Triton's gRPC listens for other machines, with TLS alone; `host` unless set.",
     )
+    pages_tls: bool | None = Field(
+        None,
+        description="Whether the pages of MLflow, Dagster and Evidently answer over TLS alone; in the services profile "
+        "unless set.",
+    )
     certificates: Path | None = Field(
         None, description="Folder of the certificates; `certificates` in `home` unless set."
     )
-
-    @model_validator(mode="after")
-    def _listens_to_those_it_knows(self) -> SecuritySettings:
-        if self.triton_listen is not None and not self.triton_tls:
-            raise ValueError("triton_listen needs triton_tls: anyone could change what is served")
-        return self
 
 
 class MetricsSettings(_Group):
@@ -436,6 +435,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} has {port}, which a Triton replica needs: they have {first} and what follows")
         return self
 
+    @model_validator(mode="after")
+    def _triton_listens_to_those_it_knows(self) -> Settings:
+        if self.security.triton_listen is not None and not self.triton_tls:
+            raise ValueError("security.triton_listen needs triton_tls: anyone could change what is served")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -510,6 +515,24 @@ class Settings(BaseSettings):
     def warehouse(self) -> Path:
         """Where dbt's marts, its target and its logs are."""
         return self.home / "warehouse"
+
+    @property
+    def triton_tls(self) -> bool:
+        """Whether Triton answers only clients with a certificate."""
+        return self._chosen(self.security.triton_tls)
+
+    @property
+    def pages_tls(self) -> bool:
+        """Whether MLflow's, Dagster's and Evidently's pages answer over TLS alone."""
+        return self._chosen(self.security.pages_tls)
+
+    @property
+    def uses_certificates(self) -> bool:
+        """Whether any server shows the certificate of this home."""
+        return self.profile == "services" or self.triton_tls or self.pages_tls
+
+    def _chosen(self, wished: bool | None) -> bool:
+        return self.profile == "services" if wished is None else wished
 
     @property
     def certificates(self) -> Path:

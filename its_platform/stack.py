@@ -8,25 +8,26 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from its_platform import dagster_runs, processes
+from its_platform import certificates, dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld, ServerUnavailable
-from its_platform.parts import SUPERVISOR, Part, direct, part_named, parts_of
+from its_platform.pages import ask_page, page_address
+from its_platform.parts import SUPERVISOR, Part, part_named, parts_of
 from its_platform.running_versions import running_version
 from its_platform.settings import REPOSITORY, Settings
 from its_platform.stores import postgres
 from its_platform.stores.postgres import data_folder, is_running, server_process, socket_folder, stop_postgres
 from its_platform.stores.prepare import prepare, write_dagster_home
-from its_platform.telemetry import Progress, no_progress
+from its_platform.telemetry import Progress, get_log, no_progress
 
+LOG = get_log(__name__)
 POSTGRES = "postgres"
+_SHOWN = "shows it now"
 _LOCK_WAIT_S = 120
 # What would tell of it goes first, then those that start work, then those that it was done on.
 _STOP_TOGETHER = (
@@ -68,12 +69,13 @@ def start_stack(
     """Start what does not run yet and wait until each answers; what runs stays as it is.
 
     parts: names from `PARTS` (all by default); PostgreSQL and the other stores always come along. Raises `BadInput`
-    for a port that is taken or a program that is missing, `ServerUnavailable` for a part that does not come up; what
-    this call started is then stopped again.
+    for a port that is taken, a program that is missing or a certificate that expired and that others have to renew,
+    `ServerUnavailable` for a part that does not come up; what this call started is then stopped again.
     """
     known = parts_of(settings)
     wanted = [part_named(name, settings) for name in parts] if parts is not None else list(known)
     wanted = [part for part in known if part in wanted or part.is_store]
+    _renew_expired(settings)
     with _held(settings):
         missing = [part for part in wanted if processes.find(processes.read_record(settings, part.name)) is None]
         for part in missing:
@@ -240,26 +242,43 @@ def renew_certificates(settings: Settings, names: Sequence[str], days: int) -> d
 
     Raises `BadInput` where the authority is not here, `ServerUnavailable` for a server that keeps its old one.
     """
-    from its_platform import certificates
-
+    had_ended = bool(certificates.expired_certificates(settings.certificates))
     certificates.renew_certificates(settings.certificates, names, days)
     told = {}
     if settings.profile == "services" and settings.runs_postgres and is_running(settings):
         postgres.renew_certificate(settings)
-        told[POSTGRES] = "shows it now"
+        told[POSTGRES] = _SHOWN
     for part in parts_of(settings):
+        is_triton = part.name == "triton" or bool(part.replica)
         if processes.find(processes.read_record(settings, part.name)) is None:
             continue
         if part.reads_certificates:
-            told[part.name] = "shows it now"
+            if not part.is_page or part.is_tls(settings):
+                told[part.name] = _SHOWN
+        elif had_ended and (part.is_store or (is_triton and settings.triton_tls)):
+            # Nobody who could tell it of the new one trusts the one that it shows.
+            restart_part(settings, part.name)
+            told[part.name] = "was started anew with it"
         elif part.renew is not None:
             part.renew(settings)
-            told[part.name] = "shows it now"
+            told[part.name] = _SHOWN
         elif part.name == "objects":
             told[part.name] = "shows it within five hours, or after a restart"
-        elif (part.name == "triton" or part.replica) and settings.security.triton_tls:
+        elif is_triton and settings.triton_tls:
             told[part.name] = "shows it after a restart"
     return told
+
+
+def _renew_expired(settings: Settings) -> None:
+    """Nobody trusts a server whose certificate has ended: issue new ones, or say who has to."""
+    ended = certificates.expired_certificates(settings.certificates) if settings.uses_certificates else []
+    if not ended:
+        return
+    files, what = certificates.Certificates(settings.certificates), certificates.what_expired(settings.certificates)
+    if files.root in [one.file for one in ended] or not files.key("ca").is_file():
+        raise BadInput(f"No server would be trusted: {what}.", certificates.EXPIRED_HINT)
+    LOG.warning("certificates are issued anew", expired=what)
+    renew_certificates(settings, certificates.server_names(settings), certificates.DAYS)
 
 
 def _spawn(settings: Settings, part: Part, restarts: int = 0) -> None:
@@ -347,16 +366,11 @@ def _stop_all_tritons(settings: Settings) -> None:
 
 def dagster_query(settings: Settings, query: str, variables: dict[str, object] | None = None) -> dict[str, dict]:
     """Ask Dagster's page by GraphQL. Raises `ServerUnavailable` when it does not answer, or answers with errors."""
-    address = part_named("dagster").address(settings)
-    request = urllib.request.Request(
-        f"{address}/graphql",
-        json.dumps({"query": query, "variables": variables or {}}).encode(),
-        {"Content-Type": "application/json"},
-    )
+    asked = {"query": query, "variables": variables or {}}
     try:
-        with direct().open(request, timeout=20) as answer:
-            read = json.load(answer)
+        read = json.loads(ask_page(settings, settings.ports.dagster, "/graphql", asked, within_s=20))
     except (OSError, ValueError) as error:
+        address = page_address(settings, settings.ports.dagster)
         raise ServerUnavailable(f"Dagster's page at {address} does not answer.", "`its doctor` says more.") from error
     if read.get("errors"):
         raise ServerUnavailable(f"Dagster's page refuses a question: {read['errors'][0].get('message')}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import bcrypt
 import yaml
 
-from its_platform.certificates import DAYS, SECRET_FILE, Certificates, make_certificates, missing_of
+from its_platform.certificates import DAYS, SECRET_FILE, complete_certificates
 from its_platform.private_files import password, write_file
 
 # What the servers are asked by: on their networks, and from this machine.
@@ -31,8 +31,7 @@ def draw(folder: Path) -> list[Path]:
     """Make what is missing; all files."""
     secrets = folder / "secrets"
     secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if missing_of(Certificates(secrets)):
-        make_certificates(secrets, [*NAMES, *HERE], DAYS, is_renewal=True)
+    complete_certificates(secrets, [*NAMES, *HERE], DAYS)
     for name, content in contents(secrets).items():
         if not (secrets / name).exists():
             write_file(secrets / name, content.encode(), is_secret=True)

@@ -15,7 +15,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from its_detector_client import ClientError, DetectorClient
+from its_detector_client import ClientError, DetectorClient, Tls
 
 
 def main() -> int:
@@ -24,8 +24,13 @@ def main() -> int:
     reading.add_argument("folder", type=Path)
     reading.add_argument("--camera", default="example")
     reading.add_argument("--purpose", default="live")
+    reading.add_argument(
+        "--tls", type=Path, metavar="NORTH.PEM", help="certificate by `its certs client`, beside its key and ca.pem"
+    )
     asked = reading.parse_args()
-    with DetectorClient(asked.endpoints.split(",")) as client:
+    own = asked.tls
+    tls = Tls(own.with_name("ca.pem"), own, own.with_suffix(".key")) if own is not None else None
+    with DetectorClient(asked.endpoints.split(","), tls=tls) as client:
         for path in sorted(asked.folder.glob("*.jpg")):
             try:
                 answer = client.detect_jpeg(

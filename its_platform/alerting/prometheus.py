@@ -55,6 +55,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """What `prometheus.yml` says; it names files with secrets and holds none."""
     ports, every = settings.ports, f"{settings.metrics.interval_s}s"
     by_password = reached_by_password(settings)
+    by_certificate = {"scheme": "https", "tls_config": shown_by_clients(settings)}
     return {
         "global": {
             "scrape_interval": every,
@@ -66,14 +67,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "alertmanagers": [{**by_password, "static_configs": [_targets(settings, ports.alertmanager)]}],
         },
         "scrape_configs": [
-            {
-                "job_name": "its",
-                "scheme": "https",
-                "tls_config": shown_by_clients(settings),
-                "static_configs": [_targets(settings, ports.metrics)],
-            },
-            # Triton's figures have no TLS and never leave this machine.
-            {"job_name": "triton", "static_configs": _tritons(settings)},
+            {"job_name": "its", **by_certificate, "static_configs": [_targets(settings, ports.metrics)]},
+            # Its figures have no TLS and never leave this machine: the exporter passes them on.
+            {"job_name": "triton", **by_certificate, "static_configs": _tritons(settings)},
             {"job_name": "prometheus", **by_password, "static_configs": [_targets(settings, ports.prometheus)]},
             {"job_name": "alertmanager", **by_password, "static_configs": [_targets(settings, ports.alertmanager)]},
         ],
@@ -115,13 +111,9 @@ def _targets(settings: Settings, port: int) -> dict[str, Any]:
 
 
 def _tritons(settings: Settings) -> list[dict[str, Any]]:
-    from its_platform.serving.replicas import replica_settings
+    from its_platform.serving.replicas import figures_ports
 
-    host = "127.0.0.1" if settings.security.triton_tls else settings.host
     return [
-        {
-            "targets": [f"{host}:{own.ports.triton_metrics}"],
-            "labels": {"part": "triton" if number == 1 else f"triton-{number}"},
-        }
-        for number, own in enumerate(replica_settings(settings), start=1)
+        {**_targets(settings, settings.ports.metrics), "labels": {"part": part, "__metrics_path__": f"/{part}"}}
+        for part in figures_ports(settings)
     ]

@@ -34,7 +34,7 @@ def make(
     with Journal(settings).step("certificate.made", str(folder), names=names, days=days, replaced=renew):
         files = make_certificates(settings.certificates, names, days, renew)
     emit([{"file": path} for path in files], json)
-    if not json and not settings.security.triton_tls:
+    if not json and not settings.triton_tls:
         where = settings.home / "settings.yaml"
         say(f"Triton asks for them once {where} has `security: {{triton_tls: true}}`: then `its down`, `its up`.")
 

@@ -1,10 +1,11 @@
-"""The servers: the database, each part of the stack, Dagster's daemon and definitions, what an ended stack left."""
+"""The servers: certificates, the database, each part of the stack, Dagster's daemon and definitions, leftovers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from its_platform import processes
+from its_platform.certificates import EXPIRED_HINT, Certificates, read_certificates, what_expired
 from its_platform.doctor.finding import Finding
 from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
@@ -15,6 +16,22 @@ from its_platform.stores.retention import lacking, retention_of
 
 _NOT_UP = "not started; `its up` starts it"
 _JUST_STARTED_S = 120.0
+# As the alert on it has it.
+ENDS_SOON_DAYS = 14
+
+
+def check_certificates(settings: Settings) -> list[Finding]:
+    """Whether what servers and clients show each other has ended, or will soon."""
+    if not settings.uses_certificates:
+        return []
+    files = Certificates(settings.certificates)
+    if not files.root.is_file():
+        return [Finding("certificates", True, "none yet; `its up` makes them")]
+    if ended := what_expired(files.folder):
+        return [Finding("certificates", False, f"{ended}; nobody trusts who shows it", EXPIRED_HINT)]
+    first = min((one for one in read_certificates(files.folder) if one.file in files.needed), key=lambda one: one.until)
+    finding = f"{first.file.name} is the first to end, on {first.until:%Y-%m-%d}"
+    return [Finding("certificates", first.days_left >= ENDS_SOON_DAYS, finding, EXPIRED_HINT, is_severe=False)]
 
 
 def check_database(settings: Settings) -> list[Finding]:
@@ -158,6 +175,7 @@ def _of_part(settings: Settings, status: PartStatus) -> Finding:
 
 
 CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
+    check_certificates,
     check_database,
     check_servers,
     check_objects,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from its_platform.errors import BadInput, PermanentError, TransientError
 from its_platform.loop.dagster_page import Run, runs_of, why_failed
+from its_platform.pages import page_address
 from its_platform.settings import Settings, load_settings
 from its_platform.telemetry import Progress
 
@@ -101,7 +102,7 @@ def wait_for(play: Play, what: str, is_there: Callable[[], bool], job: str, sinc
             reasons = "; ".join(why_failed(play.settings, last.run_id)[:3])
             raise PlayFailed(
                 f"The run {last.run_id} of {job} failed while the {what} was waited for: {reasons}.",
-                f"Its log is on Dagster's page, http://{play.settings.host}:{play.settings.ports.dagster}.",
+                f"Its log is on Dagster's page, {page_address(play.settings, play.settings.ports.dagster)}.",
             )
         if time.monotonic() > deadline:
             raise PlayFailed(

@@ -1,4 +1,4 @@
-"""The exporter's server: `/metrics` for Prometheus, `/alerts` for Alertmanager, `/healthy` for the supervisor.
+"""The exporter's server: what `/metrics` and `/triton` tell Prometheus, `/alerts` hears, and `/healthy`.
 
 TLS alone, and only to who has a certificate of this home's authority. A renewed certificate is shown to whoever comes
 next.
@@ -6,8 +6,10 @@ next.
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
+import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 
 from its_platform.alerting.alertmanager import ALERTS_PATH
 from its_platform.certificates import ensure_certificates
+from its_platform.serving.replicas import figures_ports
 from its_platform.settings import Settings
 from its_platform.telemetry import get_log
 
@@ -34,6 +37,8 @@ class FiguresServer(ThreadingHTTPServer):
     def __init__(self, settings: Settings, registry: CollectorRegistry, tell: Callable[[Any], bool]) -> None:
         self.registry = registry
         self.tell = tell
+        # Of each Triton, which tells its figures without TLS and on this machine alone.
+        self.passed_on = {f"/{part}": port for part, port in figures_ports(settings).items()}
         self._files = ensure_certificates(settings)
         super().__init__((settings.host, settings.ports.metrics), _Handler)
 
@@ -68,8 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, encode(self.server.registry), content_type)
+        elif self.path in self.server.passed_on:
+            self._pass_on(self.server.passed_on[self.path])
         else:
-            self._answer(404, b"there are /metrics and /healthy\n", "text/plain")
+            there_are = ", ".join(["/metrics", *self.server.passed_on, "/healthy"])
+            self._answer(404, f"there are {there_are}\n".encode(), "text/plain")
 
     def do_POST(self) -> None:
         try:
@@ -85,6 +93,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """A line for each scrape would say nothing."""
+
+    def _pass_on(self, port: int) -> None:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+        try:
+            with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
+                content, content_type = answer.read(), answer.headers.get("Content-Type", "text/plain")
+        except (OSError, http.client.HTTPException) as error:
+            self._answer(502, f"it does not answer: {error}\n".encode(), "text/plain")
+            return
+        self._answer(200, content, content_type)
 
     def _answer(self, status: int, content: bytes, content_type: str) -> None:
         self.send_response(status)

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from its_detector_client import Answer, AsyncDetectorClient, BadRequest, ClientError, Refused
 from its_detector_client.question import Images
+from its_platform.certificates import EXPIRED_HINT, what_expired
 from its_platform.errors import BadInput, ItsError, PermanentError, ServerUnavailable
 from its_platform.serving.config import FRONT
 from its_platform.serving.replicas import live_endpoints
@@ -65,7 +67,7 @@ class DetectorClient(AsyncDetectorClient):
             deadline_s=deadline_s or settings.serving.deadline_s,
             is_patient=is_patient,
             shared_memory="auto" if settings.serving.shared_memory else "never",
-            as_error=_ours,
+            as_error=partial(_ours, settings),
             connect=connect,
             tls=client_tls(settings) if connect is None else None,
         )
@@ -173,10 +175,12 @@ def with_client(
     return asyncio.run(run())
 
 
-def _ours(problem: ClientError) -> ItsError:
+def _ours(settings: Settings, problem: ClientError) -> ItsError:
     """The client's error as one of the platform's, with what a person does about it here."""
     if isinstance(problem, BadRequest):
         return BadInput(problem.message, problem.hint)
     if isinstance(problem, Refused):
         return ModelRefused(problem.message, "See `its serving status` for what is served.")
+    if settings.triton_tls and (ended := what_expired(settings.certificates)):
+        return ServerUnavailable(f"{problem.message.rstrip('.')}: {ended}.", EXPIRED_HINT)
     return ServerUnavailable(problem.message, HINT)

@@ -21,6 +21,14 @@ def addresses(settings: Settings) -> tuple[str, ...]:
     return tuple(one.triton_grpc for one in replica_settings(settings))
 
 
+def figures_ports(settings: Settings) -> dict[str, int]:
+    """The port of each replica's figures for Prometheus, on 127.0.0.1, by the name of its part."""
+    return {
+        "triton" if number == 1 else f"triton-{number}": own.ports.triton_metrics
+        for number, own in enumerate(replica_settings(settings), start=1)
+    }
+
+
 def live_endpoints(settings: Settings) -> tuple[str, ...]:
     """Where live pictures go: what the settings name, else every replica."""
     return settings.serving.endpoints or addresses(settings)

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from its_platform.certificates import ensure_certificates
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.serving import restricted_launch
 from its_platform.serving.config import FRONT
@@ -38,7 +39,6 @@ from its_platform.serving.processes import (
 )
 from its_platform.serving.replicas import PORTS, replica_settings
 from its_platform.serving.repository import SOURCES, prepare_repository, read_routes, state_folder, write_if_changed
-from its_platform.serving.tls import certificates_of
 from its_platform.settings import Settings
 from its_platform.stores.cache_server import redis_url
 
@@ -91,8 +91,8 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
         *(f"--load-model={model}" for model in models),
         f"--http-address={settings.host}",
         f"--grpc-address={settings.security.triton_listen or settings.host}",
-        # They have no TLS, and nobody elsewhere reads them here.
-        f"--metrics-address={'127.0.0.1' if settings.security.triton_tls else settings.host}",
+        # They have no TLS: others read them from the exporter.
+        "--metrics-address=127.0.0.1",
         f"--http-port={ports.triton_http}",
         f"--grpc-port={ports.triton_grpc}",
         f"--metrics-port={ports.triton_metrics}",
@@ -106,7 +106,8 @@ def triton_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
         "--log-verbose=0",
         *_tracing(settings),
     ]
-    if (files := certificates_of(settings)) is not None:
+    if settings.triton_tls:
+        files = ensure_certificates(settings)
         command = [
             # Isolated: it needs nothing of ours, and must not be sent elsewhere by what surrounds it.
             sys.executable, "-I", restricted_launch.__file__, str(files.secret.resolve()), *command,

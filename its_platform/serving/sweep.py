@@ -242,8 +242,8 @@ def _site(settings: Settings, candidate: Candidate, home: Path) -> Settings:
     http, grpc, metrics = free_ports(3)
     ports = Ports(triton_http=http, triton_grpc=grpc, triton_metrics=metrics)
     # It is asked by this process alone, at this machine's own address.
-    own = {"home": home, "serving": serving, "ports": ports, "host": "127.0.0.1", "security": SecuritySettings()}
-    return settings.model_copy(update=own)
+    own = {"home": home, "serving": serving, "ports": ports, "host": "127.0.0.1"}
+    return settings.model_copy(update={**own, "security": SecuritySettings(triton_tls=False)})
 
 
 def _copy_version(settings: Settings, site: Settings, route: Route) -> None:

@@ -13,7 +13,7 @@ ADMIN_HEADER = f"triton-grpc-protocol-{HEADER}"
 
 def certificates_of(settings: Settings) -> Certificates | None:
     """The files in force; None where Triton is asked without TLS. Raises `BadInput` where one is missing."""
-    if not settings.security.triton_tls:
+    if not settings.triton_tls:
         return None
     found = Certificates(settings.certificates)
     if missing := missing_of(found):

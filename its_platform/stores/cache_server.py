@@ -7,13 +7,19 @@ password, which stand in a file of its owner's and in the environment of those w
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from its_platform.certificates import ensure_certificates
+from its_platform.certificates import EXPIRED_HINT, ensure_certificates
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.private_files import password, write_file
 from its_platform.processes import process_environment
 from its_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 ANSWER_WITHIN_S = 5.0
 MEMORY_MB = 256
@@ -58,44 +64,40 @@ def redis_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
 
 
 def is_redis_well(settings: Settings) -> bool:
-    """Whether it answers a client that shows the password."""
-    from redis import Redis, RedisError
-
-    url = redis_url(settings)
-    assert url is not None
-    try:
-        with Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S) as client:
-            return bool(client.ping())
-    except RedisError:
-        return False
+    """Whether it answers a client that shows the password. Raises `ServerUnavailable` where nothing is heard of it."""
+    with _asked(settings) as client:
+        return bool(client.ping())
 
 
 def redis_version(settings: Settings) -> str:
     """The version that runs. Raises `ServerUnavailable`."""
+    with _asked(settings) as client:
+        return str(client.info("server")["redis_version"])
+
+
+def renew_certificate(settings: Settings) -> None:
+    """Have the running server show the certificate that lies in the home now. Raises `ServerUnavailable`."""
+    files = ensure_certificates(settings)
+    names = {"tls-cert-file": files.certificate("server").absolute(), "tls-key-file": files.key("server").absolute()}
+    with _asked(settings) as client:
+        # Both at once: either alone would not fit the other.
+        client.execute_command("CONFIG", "SET", *(word for one, path in names.items() for word in (one, str(path))))
+
+
+@contextmanager
+def _asked(settings: Settings) -> Iterator[Redis]:
+    """A client that shows the password; what it raises comes in the platform's words."""
     from redis import Redis, RedisError
 
     url = redis_url(settings)
     assert url is not None
     try:
         with Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S) as client:
-            return str(client.info("server")["redis_version"])
+            yield client
     except RedisError as error:
-        raise ServerUnavailable(f"Redis does not say its version: {error}") from error
-
-
-def renew_certificate(settings: Settings) -> None:
-    """Have the running server show the certificate that lies in the home now. Raises `ServerUnavailable`."""
-    from redis import Redis, RedisError
-
-    url, files = redis_url(settings), ensure_certificates(settings)
-    assert url is not None
-    names = {"tls-cert-file": files.certificate("server").absolute(), "tls-key-file": files.key("server").absolute()}
-    try:
-        with Redis.from_url(url, socket_timeout=ANSWER_WITHIN_S, socket_connect_timeout=ANSWER_WITHIN_S) as client:
-            # Both at once: either alone would not fit the other.
-            client.execute_command("CONFIG", "SET", *(word for one, path in names.items() for word in (one, str(path))))
-    except RedisError as error:
-        raise ServerUnavailable(f"Redis keeps its old certificate: {error}") from error
+        if "certificate has expired" in str(error):
+            raise ServerUnavailable("Redis shows a certificate that has expired.", EXPIRED_HINT) from error
+        raise ServerUnavailable(f"Redis does not answer: {error}", "`its doctor` says more.") from error
 
 
 def _password(settings: Settings) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from its_platform.certificates import ensure_certificates
+from its_platform.certificates import EXPIRED_HINT, ensure_certificates, what_expired
 from its_platform.errors import BadInput, LeaseHeld, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores import postgres
@@ -423,6 +423,8 @@ def _translated(settings: Settings) -> Iterator[None]:
     except OperationalError as error:
         first = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         where = _address(settings, "its").render_as_string(hide_password=True)
+        if "certificate" in first and (ended := what_expired(settings.certificates)):
+            raise ServerUnavailable(f"The database at {where} is not trusted: {ended}.", EXPIRED_HINT) from error
         raise ServerUnavailable(
             f"The database at {where} does not answer: {first}", "`its doctor` says more."
         ) from error

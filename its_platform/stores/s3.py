@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from its_platform.certificates import EXPIRED_HINT
 from its_platform.errors import BadInput, NotFound, PermanentError, ServerUnavailable
 from its_platform.stores.object_store import ABANDONED_S, ObjectDamaged, check_key
 
@@ -251,6 +252,13 @@ class S3Store:
                 ) from error
             raise ServerUnavailable(f"The object store at {self.endpoint} answers {error.code}.") from error
         except (HTTPError, MinioException, OSError) as error:
+            if "certificate has expired" in str(error):
+                raise ServerUnavailable(
+                    f"The object store at {self.endpoint} shows a certificate that has expired.",
+                    EXPIRED_HINT
+                    if self.root is not None
+                    else f"Who runs it has to renew it; or check {self.named_by}.",
+                ) from error
             raise ServerUnavailable(
                 f"The object store at {self.endpoint} does not answer.", f"Start it, or check {self.named_by}."
             ) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from its_platform.alerting.access import USER, password_file
+from its_platform.pages import page_address
 from its_platform.settings import Settings, load_settings
 
 QUIET = (
@@ -36,9 +37,9 @@ class Screen:
 
 
 def screens_of(settings: Settings) -> list[Screen]:
-    dagster = f"http://{settings.host}:{settings.ports.dagster}"
-    mlflow = f"http://{settings.host}:{settings.ports.mlflow}"
-    evidently = f"http://{settings.host}:{settings.ports.evidently}"
+    dagster = page_address(settings, settings.ports.dagster)
+    mlflow = page_address(settings, settings.ports.mlflow)
+    evidently = page_address(settings, settings.ports.evidently)
     return [
         Screen("dagster-assets", f"{dagster}/asset-groups", ("Global asset lineage", "monitoring", "release")),
         Screen("dagster-candidate", f"{dagster}/assets/candidate_model", ("candidate_model", "by slice")),
@@ -99,13 +100,15 @@ def shoot(settings: Settings, folder: Path, screens: Sequence[Screen] | None = N
 
 
 def _welcome(settings: Settings) -> dict[str, Any]:
-    """What opens the pages that want a password."""
-    if not settings.runs_prometheus:
+    """What opens pages that show this home's certificate, or want a password."""
+    if not settings.uses_certificates:
         return {}
-    word = {"username": USER, "password": password_file(settings).read_text()}
     # Chromium takes authorities from the system alone, and this home's is nobody else's. That the certificate is the
-    # right one is what tests/integration/test_metrics.py asks.
-    return {"http_credentials": word, "ignore_https_errors": True}
+    # right one is what tests/integration/test_listening.py asks.
+    opened: dict[str, Any] = {"ignore_https_errors": True}
+    if settings.runs_prometheus:
+        opened["http_credentials"] = {"username": USER, "password": password_file(settings).read_text()}
+    return opened
 
 
 def main() -> int:

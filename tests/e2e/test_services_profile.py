@@ -68,6 +68,9 @@ def test_every_part_has_version_memory_and_restarts(summary: dict, services: Che
     assert [one["name"] for one in told if one["state"] != "healthy"] == []
     assert [one["name"] for one in told if not one["version"] or not one["memory_mb"]] == []
     assert {one["restarts"] for one in told if one["name"] != "postgres"} == {0}
+    pages = {one["name"]: one["address"] for one in told if "://" in one["address"]}
+    assert pages.keys() == {"mlflow", "evidently", "dagster", "prometheus", "alertmanager"}
+    assert all(address.startswith("https://") for address in pages.values())
 
 
 def test_prometheus_has_the_figures_of_the_loop(

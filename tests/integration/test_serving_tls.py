@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from its_detector_client import AsyncDetectorClient, DetectorClient, Refused, Tls, Unavailable
+from its_detector_client import AsyncDetectorClient, DetectorClient, Refused, Tls, Unavailable, encode_jpeg
 from its_platform.certificates import make_certificates, make_client
 from its_platform.processes import port_owner
 from its_platform.release import promote, real_outside
@@ -17,7 +20,7 @@ from its_platform.serving import health
 from its_platform.serving.processes import running
 from its_platform.serving.server import start_triton, stop_triton
 from its_platform.serving.tls import ADMIN_HEADER
-from its_platform.settings import SecuritySettings
+from its_platform.settings import REPOSITORY, SecuritySettings
 from its_platform.stores import Stores
 from its_platform.stores.registry import Registry
 from tests.fakes import card_of, tiny_onnx
@@ -54,6 +57,13 @@ def test_only_who_has_a_certificate_is_answered_and_only_who_has_the_secret_chan
         assert client.detect(PICTURE, purpose="probe").model_version == version
         large = PICTURE.repeat(8, axis=0).repeat(8, axis=1)
         assert [client.detect(large, purpose="probe").model_version for _ in range(2)] == [version] * 2
+    pictures = site.folder / "pictures"
+    pictures.mkdir()
+    (pictures / "a.jpg").write_bytes(encode_jpeg(PICTURE))
+    example = [sys.executable, str(REPOSITORY / "examples" / "live" / "watch.py"), settings.triton_grpc, str(pictures)]
+    words = [*example, "--purpose", "probe", "--tls", str(out / "north.pem")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout)["version"] == version, done.stderr
 
     with (
         DetectorClient(settings.triton_grpc, is_patient=False, deadline_s=5) as nobody,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,18 +19,23 @@ from typer.testing import CliRunner
 
 from its_detector_client import BadRequest, Tls
 from its_platform.certificates import (
+    Certificates,
+    complete_certificates,
     ensure_certificates,
     make_certificates,
     make_client,
     missing_of,
     read_certificates,
     renew_certificates,
+    what_expired,
 )
 from its_platform.cli.certs import app
 from its_platform.errors import BadInput
+from its_platform.private_files import write_file
 from its_platform.serving import restricted_launch
 from its_platform.serving.tls import ADMIN_HEADER, admin_headers, certificates_of, client_tls
 from its_platform.settings import SecuritySettings, Settings
+from tests.fakes import Crash
 
 
 @pytest.fixture
@@ -85,13 +93,71 @@ def test_a_renewal_keeps_the_authority_and_the_names(tmp_path: Path) -> None:
         renew_certificates(tmp_path, [], days=30)
 
 
-def test_a_homes_certificates_are_made_once_and_what_a_killed_maker_left_is_replaced(settings: Settings) -> None:
+def test_what_is_missing_is_made_and_whoever_trusts_the_authority_goes_on_trusting_it(settings: Settings) -> None:
     files = ensure_certificates(settings)
-    first = files.root.read_bytes()
-    assert ensure_certificates(settings).root.read_bytes() == first
-    files.secret.unlink()
-    assert ensure_certificates(settings).root.read_bytes() != first
-    assert missing_of(files) == []
+    make_client(files.folder, "north", files.folder / "out", days=1)
+    before = {path: path.read_bytes() for path in [*files.needed, files.key("ca")]}
+    for lost in files.needed:
+        lost.unlink()
+        assert ensure_certificates(settings).needed == files.needed
+        assert missing_of(files) == []
+        # The pair of what is lost is made anew, all others stay.
+        pair = {lost, lost.with_suffix(".key"), lost.with_suffix(".pem")} - {files.key("ca")}
+        assert {path for path in before if path.read_bytes() != before[path]} <= pair
+        for signed in (files.certificate("server"), files.certificate("client"), files.folder / "out" / "north.pem"):
+            read(signed).verify_directly_issued_by(read(files.root))
+            read(signed).verify_directly_issued_by(x509.load_pem_x509_certificate(before[files.root]))
+        before = {path: path.read_bytes() for path in before}
+
+
+def test_a_maker_that_is_killed_anywhere_leaves_what_the_next_one_completes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from its_platform import certificates
+
+    def killed_after(count: int) -> Callable[..., None]:
+        def write(path: Path, content: bytes, is_secret: bool = False) -> None:
+            nonlocal count
+            if count == 0:
+                raise Crash
+            count -= 1
+            write_file(path, content, is_secret)
+
+        return write
+
+    files = Certificates(settings.certificates)
+    for step in range(len(files.needed) + 1):
+        for begin in (ensure_certificates, lambda settings: renew_certificates(files.folder, [], days=1)):
+            monkeypatch.setattr(certificates, "write_file", killed_after(step))
+            with suppress(Crash, BadInput):
+                begin(settings)
+            monkeypatch.setattr(certificates, "write_file", write_file)
+            ensure_certificates(settings)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            for own in ("server", "client"):
+                context.load_cert_chain(files.certificate(own), files.key(own))
+                read(files.certificate(own)).verify_directly_issued_by(read(files.root))
+        make_certificates(files.folder, ["localhost"], days=1, is_renewal=True)
+        for path in files.folder.iterdir():
+            path.unlink()
+
+
+def test_a_lost_key_of_the_server_costs_it_none_of_its_names(tmp_path: Path) -> None:
+    make_certificates(tmp_path, ["triton.example.org"], days=1)
+    (tmp_path / "server.key").unlink()
+    complete_certificates(tmp_path, ["localhost"], days=1)
+    (server,) = [one for one in read_certificates(tmp_path) if one.file.name == "server.pem"]
+    assert server.names == ["triton.example.org", "localhost"]
+
+
+def test_certificates_that_ended_are_named(tmp_path: Path) -> None:
+    make_certificates(tmp_path, ["localhost"], days=30)
+    assert what_expired(tmp_path) == ""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    renew_certificates(tmp_path, [], days=1, since=yesterday - timedelta(days=1))
+    assert f"{tmp_path / 'server.pem'} expired on {yesterday:%Y-%m-%d at %H:%M} UTC" in what_expired(tmp_path)
+    assert "client.pem expired" in what_expired(tmp_path)
+    assert "ca.pem" not in what_expired(tmp_path)
 
 
 def test_an_authority_of_somebody_else_is_never_replaced(settings: Settings) -> None:

@@ -3,6 +3,9 @@
 //   npm install --no-package-lock
 //   node detect.js 127.0.0.1:8101 north picture.jpg [picture.jpg ...]
 //
+// Where Triton answers over TLS alone, CERTIFICATE=north/north.pem names what `its certs client` made; key and ca.pem lie
+// beside it.
+//
 // The deadline lies far beyond what an answer takes: a gRPC deadline that passes cancels the call, and a cancellation
 // that meets the answer on its way crashes Triton 2.51.
 "use strict";
@@ -57,6 +60,15 @@ function boxesOf(content) {
   return boxes;
 }
 
+function credentials(certificate) {
+  if (!certificate) {
+    return grpc.credentials.createInsecure();
+  }
+  const read = (name) => fs.readFileSync(path.join(path.dirname(certificate), name));
+  const own = path.basename(certificate, ".pem");
+  return grpc.credentials.createSsl(read("ca.pem"), read(`${own}.key`), read(`${own}.pem`));
+}
+
 function ask(client, jpeg, camera) {
   return new Promise((resolve, reject) => {
     client.ModelInfer(requestFor(jpeg, camera), { deadline: Date.now() + DEADLINE_MS }, (error, response) => {
@@ -76,7 +88,7 @@ async function main([address, camera, ...files]) {
   if (files.length === 0) {
     throw new Error("usage: node detect.js HOST:PORT CAMERA PICTURE.jpg ...");
   }
-  const client = new GRPCInferenceService(address, grpc.credentials.createInsecure());
+  const client = new GRPCInferenceService(address, credentials(process.env.CERTIFICATE));
   try {
     for (const file of files) {
       const answer = await ask(client, fs.readFileSync(file), camera);

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from its_platform.alerting.prometheus import configuration
 from its_platform.doctor.machine import check_ports
 from its_platform.errors import BadInput, NotFound
 from its_platform.parts import PARTS, part_named, parts_of
 from its_platform.serving.client import DetectorClient
 from its_platform.serving.processes import home_prefix, shared_memory_prefix
-from its_platform.serving.replicas import addresses, live_endpoints, replica_settings
+from its_platform.serving.replicas import addresses, figures_ports, live_endpoints, replica_settings
 from its_platform.settings import Settings, load_settings
 
 
@@ -66,3 +67,13 @@ def test_admin_calls_go_to_the_one_replica_whose_settings_are_given(three: Setti
         client = DetectorClient(one, connect=asked.append)
         asked.append(client._addresses)
     assert asked == list(addresses(three))
+
+
+def test_the_figures_of_each_replica_are_asked_of_the_exporter_over_tls(three: Settings) -> None:
+    assert figures_ports(three) == {"triton": 8102, "triton-2": 9112, "triton-3": 9115}
+    (job,) = [one for one in configuration(three)["scrape_configs"] if one["job_name"] == "triton"]
+    assert job["scheme"] == "https"
+    assert [(one["targets"], one["labels"]) for one in job["static_configs"]] == [
+        ([f"127.0.0.1:{three.ports.metrics}"], {"part": part, "__metrics_path__": f"/{part}"})
+        for part in ("triton", "triton-2", "triton-3")
+    ]
