@@ -23,7 +23,7 @@ from its_platform.settings import Settings
 
 @dataclass(frozen=True)
 class SyncPass:
-    """What a pass found and did. at: its end. generation: of the wish that was followed, 0 before the first.
+    """What a pass found and did. at: its end. generation: of the newest wish that was seen, 0 before one.
 
     serves: the version by stage. refused: what was not trusted or did not serve, a line each. problem: what may be
     better in a moment, as a store that is away. failures: how often in a row each version of this wish did not serve.
@@ -52,15 +52,41 @@ def last_pass(settings: Settings, key: Ed25519PublicKey | None = None) -> SyncPa
 
     Raises `BadInput` where it cannot be read.
     """
+    return _read(settings, key)[1]
+
+
+def accepted_generation(settings: Settings, key: Ed25519PublicKey) -> int:
+    """That of the newest wish of this publisher that was ever seen here; 0 before the first. Raises `BadInput`."""
+    return _read(settings, key)[0]
+
+
+def accept_generation(settings: Settings, key: Ed25519PublicKey, generation: int) -> None:
+    """Go below this one no more, whatever comes of the pass that goes on from here."""
+    _write(settings, key, generation, last_pass(settings, key))
+
+
+def write_pass(settings: Settings, key: Ed25519PublicKey, done: SyncPass) -> None:
+    """Keep what a pass came to."""
+    _write(settings, key, done.generation, done)
+
+
+def state_path(settings: Settings) -> Path:
+    return state_folder(settings) / "sync.json"
+
+
+def _read(settings: Settings, key: Ed25519PublicKey | None) -> tuple[int, SyncPass | None]:
     path = state_path(settings)
     try:
         read: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        facts = read["pass"]
+        if key is not None and read["key"] != fingerprint(key):
+            return 0, None
+        if (facts := read["pass"]) is None:
+            return int(read["generation"]), None
         lists = {name: tuple(facts[name]) for name in ("fetched", "removed", "refused")}
-        found = SyncPass(**{**facts, "at": datetime.fromisoformat(facts["at"]), **lists})
-        return found if key is None or read["key"] == fingerprint(key) else None
+        done = SyncPass(**{**facts, "at": datetime.fromisoformat(facts["at"]), **lists})
+        return int(read["generation"]), done
     except FileNotFoundError:
-        return None
+        return 0, None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{path} cannot be read: {error!r}.",
@@ -68,10 +94,7 @@ def last_pass(settings: Settings, key: Ed25519PublicKey | None = None) -> SyncPa
         ) from error
 
 
-def write_pass(settings: Settings, key: Ed25519PublicKey, done: SyncPass) -> None:
-    facts = {"key": fingerprint(key), "pass": {**asdict(done), "at": done.at.isoformat()}}
+def _write(settings: Settings, key: Ed25519PublicKey, generation: int, done: SyncPass | None) -> None:
+    told = None if done is None else {**asdict(done), "at": done.at.isoformat()}
+    facts = {"key": fingerprint(key), "generation": generation, "pass": told}
     write_file(state_path(settings), json.dumps(facts, indent=1).encode())
-
-
-def state_path(settings: Settings) -> Path:
-    return state_folder(settings) / "sync.json"

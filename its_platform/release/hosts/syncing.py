@@ -17,7 +17,14 @@ from its_platform.errors import NotFound, PermanentError, TransientError
 from its_platform.private_files import alone
 from its_platform.release.hosts.documents import WISH_KEY, Wish, Wished, read_wish
 from its_platform.release.hosts.fetching import described, fetch
-from its_platform.release.hosts.passes import SyncPass, last_pass, state_path, write_pass
+from its_platform.release.hosts.passes import (
+    SyncPass,
+    accept_generation,
+    accepted_generation,
+    last_pass,
+    state_path,
+    write_pass,
+)
 from its_platform.release.hosts.place import Shelf, host_public_key, host_shelf
 from its_platform.release.hosts.signing import PublicationRefused, read_public
 from its_platform.release.outside import Placing, Routes
@@ -52,7 +59,7 @@ def sync(settings: Settings, placing: Placing | None = None, is_anew: bool = Fal
     with alone(state_path(settings).with_suffix(".lock")):
         before = last_pass(settings, key)
         failures = before.failures if before is not None and not is_anew else {}
-        follower = _Follower(settings, shelf, key, placing, before.generation if before is not None else 0, failures)
+        follower = _Follower(settings, shelf, key, placing, accepted_generation(settings, key), failures)
         try:
             follower.follow()
         except TransientError as error:
@@ -90,7 +97,7 @@ class _Follower:
         if wish.generation > self.generation:
             # At once: a pass that is cut off must not have an older wish followed after it.
             self.generation, self.failures = wish.generation, {}
-            write_pass(self.settings, self.key, self.result())
+            accept_generation(self.settings, self.key, wish.generation)
         server = self.placing.server
         for model, versions in server.broken().items():
             # Triton loads nothing of a model while a version of it is not whole; what is wished is fetched again.

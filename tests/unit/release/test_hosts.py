@@ -25,7 +25,7 @@ from its_platform.release.outside import Image, Outside, Placing, Rows
 from its_platform.settings import HostSettings, Settings, load_settings
 from its_platform.stores import Stores
 from its_platform.stores.objects import DirectoryStore
-from tests.fakes import CORRUPT, FakeRegistry, FakeTriton, Steps, answer, fake_outside
+from tests.fakes import CORRUPT, Crash, FakeRegistry, FakeTriton, Steps, answer, fake_outside
 
 MODEL = "detector-yolo-onnx-64"
 PASSED = GateResult("accuracy_floor", "ap50", "golden", 0.8, 0.5, 200, "passed", "")
@@ -439,3 +439,22 @@ def test_a_state_that_cannot_be_read_is_no_first_pass(publisher: Publisher, host
     (host.settings.home / "triton" / "sync.json").write_text("{")
     with pytest.raises(BadInput, match="cannot be read"):
         host.sync()
+
+
+def test_a_pass_that_was_killed_counts_as_none_and_no_older_wish_is_followed_after_it(
+    publisher: Publisher, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.release()
+    old = publisher.store.get(WISH_KEY)
+    publisher.release()
+    with monkeypatch.context() as patched:
+
+        def killed(*given: object) -> None:
+            raise Crash("killed")
+
+        patched.setattr(FakeTriton, "place", killed)
+        with pytest.raises(Crash):
+            host.sync()
+    assert last_pass(host.settings) is None
+    publisher.store.put(WISH_KEY, old)
+    assert "was followed here already" in host.sync().refused[0]
