@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from its_platform import cli
+from its_platform.doctor.hosts import check_followed, check_published
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.release import truth, verdicts
 from its_platform.release.asking import promote, rollback
@@ -25,6 +27,7 @@ from its_platform.release.outside import Image, Outside, Placing, Rows
 from its_platform.settings import HostSettings, Settings, load_settings
 from its_platform.stores import Stores
 from its_platform.stores.objects import DirectoryStore
+from its_platform.supervisor import HostsWatch
 from tests.fakes import CORRUPT, Crash, FakeRegistry, FakeTriton, Steps, answer, fake_outside
 
 MODEL = "detector-yolo-onnx-64"
@@ -342,10 +345,14 @@ def test_a_release_stands_though_hosts_cannot_be_told_and_they_are_told_later(
         version = publisher.release()
     assert publishing.is_untold(publisher.stores)
     assert WISH_KEY not in publisher.published()
-    with truth.lease(publisher.stores) as held:
-        told = publishing.publish(held)
+    (found,) = check_published(publisher.stores.settings)
+    assert not found.is_well
+    assert "does not have what is served now" in found.finding
+    HostsWatch(publisher.stores.settings).look(0.0)
+    told = publishing.last_told(publisher.stores.settings)
     assert told is not None
     assert told.wish.stages["production"].route.version == version
+    assert [one.is_well for one in check_published(publisher.stores.settings)] == [True]
     assert not publishing.is_untold(publisher.stores)
 
 
@@ -458,3 +465,40 @@ def test_a_pass_that_was_killed_counts_as_none_and_no_older_wish_is_followed_aft
     assert last_pass(host.settings) is None
     publisher.store.put(WISH_KEY, old)
     assert "was followed here already" in host.sync().refused[0]
+
+
+def test_the_commands_publish_and_hand_out_what_a_host_needs(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = publisher.stores.settings
+    monkeypatch.setenv("ITS_HOME", str(settings.home))
+    monkeypatch.setenv("ITS_DATABASE_URL", str(settings.database_url))
+    monkeypatch.setenv("ITS_HOSTS__PUBLISH_URL", str(settings.hosts.publish_url))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serving", "publish", "--json"])
+    assert ended.value.code == 1
+    assert "There is nothing to publish" in capsys.readouterr().err
+    version = publisher.release()
+    publisher.store.delete(f"triton/{MODEL}/{version}/model.onnx")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serving", "publish", "--json"])
+    assert ended.value.code in {0, None}
+    assert json.loads(capsys.readouterr().out)["production"] == f"{MODEL} version {version}"
+    assert f"triton/{MODEL}/{version}/model.onnx" in publisher.published()
+    with pytest.raises(SystemExit):
+        cli.main(["serving", "host", str(tmp_path / "north"), "--json"])
+    assert {path.name for path in (tmp_path / "north").iterdir()} == {"publisher.pem", "settings.yaml"}
+
+
+def test_what_a_host_refused_is_a_finding_of_its_doctor(publisher: Publisher, host: Host) -> None:
+    assert [one.finding for one in check_followed(host.settings)] == ["no pass yet"]
+    publisher.release()
+    host.sync()
+    (found,) = check_followed(host.settings)
+    assert found.is_well
+    assert "serves version 1 at production" in found.finding
+    publisher.store.put(WISH_KEY, b"{}")
+    host.sync()
+    (found,) = check_followed(host.settings)
+    assert not found.is_well
+    assert "is no signed document" in found.finding
