@@ -29,13 +29,11 @@ from its_platform.release.hosts.place import Shelf, host_public_key, host_shelf
 from its_platform.release.hosts.signing import PublicationRefused, read_public
 from its_platform.release.outside import Placing, Routes
 from its_platform.release.placing import VersionDoesNotServe, bring_up, lead_traffic, take_down
+from its_platform.release.reconciling import MOST_FAILURES
 from its_platform.release.stages import SERVED
 from its_platform.serving.config import contract_of
 from its_platform.serving.repository import state_folder
 from its_platform.settings import Settings
-
-# A version that failed this often in a row waits for a person, or the next wish: each try disturbs what is serving.
-MOST_FAILURES = 3
 
 
 def host_placing(settings: Settings) -> Placing:
@@ -148,6 +146,7 @@ class _Follower:
             return
         name = f"version {route.version} of {route.model}"
         if self.failures.get(name, 0) >= MOST_FAILURES:
+            # It waits for a person, or for the next wish.
             self.refused.append(f"{stage}: {name} failed {MOST_FAILURES} times; `its serving sync` tries it again.")
             return
         try:
