@@ -61,6 +61,10 @@ class Part:
     reads_certificates: bool = False
     # What has to answer before this one is started.
     after: str = ""
+    # Whether a home that only serves what another one releases runs it too.
+    is_on_host: bool = False
+    # What there is to say of it while it is well.
+    says: Callable[[Settings], str] | None = None
 
     def address(self, settings: Settings) -> str:
         """Where it listens; empty for one that does not."""
@@ -90,7 +94,7 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
     """Those of `PARTS` that these settings ask for, and one for each further Triton behind the first."""
     found: list[Part] = []
     for part in PARTS:
-        if not part.is_wanted(settings):
+        if not part.is_wanted(settings) or (settings.is_host and not part.is_on_host):
             continue
         found.append(part)
         if part.name == "triton":
@@ -158,7 +162,8 @@ def _triton(settings: Settings) -> tuple[list[str], dict[str, str]]:
     from its_platform.serving.repository import broken_versions
     from its_platform.serving.server import triton_command
 
-    if broken_versions(settings):
+    # A host has no registry; its sync agent fetches anew what is not whole.
+    if broken_versions(settings) and not settings.is_host:
         from its_platform.release import mend
         from its_platform.stores import open_stores
 
@@ -239,6 +244,22 @@ def _measures(settings: Settings) -> bool:
     return ask(settings, settings.ports.metrics, "/healthy") == b"well\n"
 
 
+def _sync(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "its_platform.cli", "serving", "sync", "--watch"], process_environment(settings)
+
+
+def _follows(settings: Settings) -> bool:
+    from its_platform.release.hosts.agent import is_following
+
+    return is_following(settings)
+
+
+def _last_pass(settings: Settings) -> str:
+    from its_platform.release.hosts.agent import words_of_last_pass
+
+    return words_of_last_pass(settings)
+
+
 def _supervisor(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "its_platform.supervisor"], process_environment(settings)
 
@@ -261,7 +282,11 @@ PARTS: tuple[Part, ...] = (
     ),
     Part(
         "triton", "Triton", ("triton_grpc", "triton_http", "triton_metrics"), _triton, _is_triton_ready,
-        stop_timeout_s=25,
+        stop_timeout_s=25, is_on_host=True,
+    ),
+    Part(
+        "sync", "Sync agent", (), _sync, _follows, stop_timeout_s=60, is_wanted=lambda settings: settings.is_host,
+        is_on_host=True, after="triton", says=_last_pass,
     ),
     Part(
         "mlflow", "MLflow", ("mlflow",), _mlflow, _answers("/health", "mlflow"), is_page=True, reads_certificates=True,
@@ -290,5 +315,5 @@ PARTS: tuple[Part, ...] = (
         is_page=True, is_tls=lambda settings: True, reads_certificates=True,
         is_wanted=lambda settings: settings.runs_prometheus,
     ),
-    Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises),
+    Part(SUPERVISOR, "Supervisor", (), _supervisor, _supervises, is_on_host=True),
 )  # fmt: skip

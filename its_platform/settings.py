@@ -340,6 +340,39 @@ class SecuritySettings(_Group):
     )
 
 
+class HostSettings(_Group):
+    """How released versions reach Tritons on other machines."""
+
+    publish_url: str | None = Field(
+        None,
+        repr=False,
+        description="Folder or bucket that released versions are published to: `file:///folder`, or "
+        "`s3+https://key:secret@host:port/bucket`; in the services profile the bucket `its-models` of the home's own "
+        "S3 server unless set, else nothing is published.",
+    )
+    sync_url: str | None = Field(
+        None,
+        repr=False,
+        description="The same place, in the home of a host: it serves what is published there, and of the platform "
+        "only Triton, the sync agent and the supervisor run in it.",
+    )
+    public_key: Path | None = Field(
+        None, description="The publisher's public key (PEM), at a host; `publisher.pem` in `home` unless set."
+    )
+    authority: Path | None = Field(
+        None,
+        description="Who signed the certificate of that S3 server, where the system does not know them (PEM); at a "
+        "host `publisher-ca.pem` in `home` where that is there.",
+    )
+    interval_s: float = Field(10.0, gt=0, description="How often a host looks for what is new.")
+
+    @model_validator(mode="after")
+    def _publishes_or_fetches(self) -> HostSettings:
+        if self.publish_url is not None and self.sync_url is not None:
+            raise ValueError("a home has publish_url or sync_url, not both: a host releases nothing")
+        return self
+
+
 class MetricsSettings(_Group):
     """What the services profile measures of itself, and how long that is kept."""
 
@@ -421,6 +454,7 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings = RetrainingSettings()
     notifications: NotificationSettings = NotificationSettings()
     serving: ServingSettings = ServingSettings()
+    hosts: HostSettings = HostSettings()
     security: SecuritySettings = SecuritySettings()
     metrics: MetricsSettings = MetricsSettings()
     sensors: SensorSettings = SensorSettings()
@@ -475,9 +509,14 @@ class Settings(BaseSettings):
         return self.home / "triton" / "pairs"
 
     @property
+    def is_host(self) -> bool:
+        """Whether this home only serves what another one releases."""
+        return self.hosts.sync_url is not None
+
+    @property
     def runs_postgres(self) -> bool:
         """Whether the database is a server of this home's own, from a wheel or from the system."""
-        return self.database_url is None
+        return self.database_url is None and not self.is_host
 
     @property
     def runs_objects(self) -> bool:

@@ -32,7 +32,7 @@ _LOCK_WAIT_S = 120
 # What would tell of it goes first, then those that start work, then those that it was done on.
 _STOP_TOGETHER = (
     ("prometheus", "alertmanager", "metrics"),
-    ("dagster-daemon", "dagster", "dagster-code"),
+    ("dagster-daemon", "dagster", "dagster-code", "sync"),
     ("evidently", "mlflow", "triton"),
     ("redis", "objects"),
 )
@@ -42,8 +42,8 @@ _STOP_TOGETHER = (
 class PartStatus:
     """How a part is right now. state: `healthy`, `no answer`, `died` or `stopped`.
 
-    memory_mb: resident, of all its processes. restarts: since `its up`; None where nobody counts them. version: of the
-    program, where it was asked for.
+    note: of one that is well, what it has to say; else the last words of its log. memory_mb: resident, of all its
+    processes. restarts: since `its up`; None where nobody counts them. version: of the program, where it was asked for.
     """
 
     name: str
@@ -92,7 +92,8 @@ def start_stack(
                 started.append(part)
                 _spawn(settings, part)
                 _wait_healthy(settings, part)
-            prepare(settings, progress)
+            if not settings.is_host:
+                prepare(settings, progress)
             progress("servers", 1, total, "PostgreSQL")
             # Side by side, but for the supervisor, which would take those that are still starting for ill.
             for part in missing:
@@ -179,13 +180,13 @@ def stack_status(settings: Settings, with_versions: bool = False) -> list[PartSt
     parts = parts_of(settings)
     tritons = [part for part in parts if part.name == "triton" or part.replica]
     with ThreadPoolExecutor(len(parts) + 1) as pool:
-        first = pool.submit(_postgres_status, settings)
+        first = [] if settings.is_host else [pool.submit(_postgres_status, settings)]
         others = {
             part.name: pool.submit(part_status, settings, part, with_versions) for part in parts if part not in tritons
         }
         asked = pool.submit(lambda: {part.name: part_status(settings, part, with_versions) for part in tritons})
         found = {name: future.result() for name, future in others.items()} | asked.result()
-        return [first.result(), *(found[part.name] for part in parts)]
+        return [*(future.result() for future in first), *(found[part.name] for part in parts)]
 
 
 def part_status(settings: Settings, part: Part, with_version: bool = False) -> PartStatus:
@@ -209,7 +210,7 @@ def part_status(settings: Settings, part: Part, with_version: bool = False) -> P
         round(processes.memory_mb(processes.session_of(process.pid)), 1),
         round(processes.age_s(process), 1),
         log,
-        "" if is_healthy else processes.tail(Path(log)),
+        _note(settings, part) if is_healthy else processes.tail(Path(log)),
         record.restarts if record else None,
         running_version(part.own(settings), part.name) if is_healthy and with_version else None,
     )
@@ -310,6 +311,14 @@ def _asks_well(settings: Settings, part: Part) -> bool:
         return part.is_healthy(part.own(settings))
     except (ItsError, OSError, ValueError):
         return False
+
+
+def _note(settings: Settings, part: Part) -> str:
+    """What a part that is well has to say."""
+    try:
+        return part.says(settings) if part.says is not None else ""
+    except (ItsError, OSError) as error:
+        return str(error)
 
 
 def _check_ports(settings: Settings, part: Part) -> None:

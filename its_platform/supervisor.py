@@ -13,8 +13,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Protocol
 
 from its_platform import dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld
@@ -35,6 +37,13 @@ _FAILED_PROBES = 3
 _REPOSITORY_EVERY_S = 30.0
 _RUNS_EVERY_S = 10.0
 _EXPIRY_EVERY_S = 86_400.0
+_HOSTS_EVERY_S = 10.0
+
+
+class Watch(Protocol):
+    """Looks at one thing from time to time. now: by the monotonic clock."""
+
+    def look(self, now: float) -> None: ...
 
 
 @dataclass
@@ -65,12 +74,11 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
     parts = parts_of(settings)
     restarts = {part.name: Restarts() for part in parts}
     tritons = [part for part in parts if part.name == "triton" or part.replica]
-    watches = (
-        *(TritonWatch(part.own(settings), restarts[part.name], part.name, home=settings) for part in tritons),
-        RepositoryWatch(settings),
-        RunWatch(settings),
-        ExpiryWatch(settings),
-    )
+    watches: list[Watch] = [
+        TritonWatch(part.own(settings), restarts[part.name], part.name, home=settings) for part in tritons
+    ]
+    if not settings.is_host:
+        watches += [RepositoryWatch(settings), RunWatch(settings), ExpiryWatch(settings), HostsWatch(settings)]
     while not is_over:
         _guarded("heartbeat", lambda: _beat(settings))
         now = time.monotonic()
@@ -225,8 +233,35 @@ class ExpiryWatch:
             LOG.warning("objects and versions that had expired are removed", count=removed)
 
 
+@dataclass
+class HostsWatch:
+    """Tells hosts elsewhere what is served, where a release could not, or changed no more than a canary's share."""
+
+    settings: Settings
+    next_at: float = 0.0
+
+    def look(self, now: float) -> None:
+        from its_platform.release.hosts.publishing import is_untold, publish
+        from its_platform.release.truth import lease
+        from its_platform.stores import open_stores
+
+        if now < self.next_at:
+            return
+        self.next_at = now + _HOSTS_EVERY_S
+        stores = open_stores(self.settings)
+        # Whoever holds the lease tells them, or the next look does.
+        with suppress(LeaseHeld):
+            if is_untold(stores):
+                with lease(stores) as held:
+                    told = publish(held)
+                if told is not None:
+                    LOG.info("hosts were told what is served", generation=told.wish.generation)
+
+
 def _restore(settings: Settings) -> None:
-    """Have Triton hold what the truth says, from files that are whole."""
+    """Have Triton hold what the truth says, from files that are whole; at a host that is the sync agent's business."""
+    if settings.is_host:
+        return
     from its_platform.release import restore
     from its_platform.stores import open_stores
 

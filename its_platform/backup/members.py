@@ -33,6 +33,8 @@ NOT_COPIED_OF_A_GROUP = (
     ("serving", "redis_url"),
     ("notifications", "webhook"),
     ("security", "certificates"),
+    ("hosts", "publish_url"),
+    ("hosts", "sync_url"),
     ("objects", "keys"),
 )
 DATABASE, OBJECTS, HOME, DATA = "database", "objects", "home", "data"

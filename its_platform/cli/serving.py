@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from its_platform.cli.output import JsonFlag, emit, rows_table, say
-from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -162,6 +162,65 @@ def tune(
             say(tuning.settings_lines(best).rstrip())
         else:
             say(f"Written into {written}; a restart of Triton makes it so: `its serving stop`, `its serving start`.")
+
+
+@app.command()
+def publish(json: JsonFlag = False) -> None:
+    """Put what is served now where hosts fetch it, every file anew; a release does so by itself."""
+    from its_platform.release.hosts.place import PUBLISH_SETTING
+    from its_platform.release.hosts.publishing import publish as publish_truth
+    from its_platform.release.truth import lease
+    from its_platform.stores import open_stores
+
+    with lease(open_stores(load_settings()), wait_s=30.0) as held:
+        told = publish_truth(held, is_anew=True)
+    if told is None:
+        raise NotFound(
+            "There is nothing to publish, or no place for it.",
+            f"Release a version; {PUBLISH_SETTING} names the place, which the services profile has of its own.",
+        )
+    stages = {stage: f"{one.route.model} version {one.route.version}" for stage, one in told.wish.stages.items()}
+    emit({"place": told.shelf, "generation": told.wish.generation, "key": told.key, **stages}, json)
+
+
+@app.command()
+def host(
+    out: Annotated[Path, typer.Argument(help="A new folder, which becomes the host's home.", show_default=False)],
+    address: Annotated[
+        str, typer.Option(help="host:port by which it reaches this S3 server. [default: this machine's]")
+    ] = "",
+    json: JsonFlag = False,
+) -> None:
+    """Write what a host needs to serve what is released here: settings, public key, authority."""
+    from its_platform.release.hosts.place import write_host_home
+
+    emit([{"file": path} for path in write_host_home(load_settings(), out, address)], json)
+    if not json:
+        say(f"Bring the folder to the host and run `ITS_HOME={out.name} its up` there. Its settings hold a secret.")
+
+
+@app.command()
+def sync(
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False, json: JsonFlag = False
+) -> None:
+    """At a host: fetch what is published for it, and serve that; fails when something was refused."""
+    from its_platform.release.hosts import agent
+    from its_platform.release.hosts.signing import PublicationRefused
+    from its_platform.release.hosts.syncing import sync as sync_once
+    from its_platform.telemetry import configure_logs, silence_tools
+
+    settings = load_settings()
+    if watch:
+        silence_tools()
+        configure_logs("sync")
+        agent.watch(settings)
+        return
+    done = sync_once(settings, is_anew=True)
+    emit(done, json)
+    if done.refused:
+        raise PublicationRefused(f"Refused: {done.refused[0]}")
+    if done.problem:
+        raise ServerUnavailable(done.problem)
 
 
 def _numbers(text: str) -> list[int]:

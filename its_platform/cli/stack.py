@@ -74,6 +74,9 @@ def status(json: JsonFlag = False) -> None:
 
     found = stack_status(load_settings(), with_versions=True)
     emit(found, json, lambda: _table(found))
+    for one in found:
+        if one.is_healthy and one.note and not json:
+            say(f"{one.title}: {one.note}")
     if any(one.state in {"died", "no answer"} for one in found):
         raise typer.Exit(1)
 

@@ -23,7 +23,7 @@ FULL_GB = 0.05
 
 
 def check_environments(settings: Settings) -> list[Finding]:
-    """The three environments beside the platform's own."""
+    """The environments beside the platform's own; a host has no dataset versions."""
     wanted = {
         "DVC": settings.environments / "dvc" / "bin" / "dvc",
         "Triton's Python": settings.environments / "triton" / "bin" / "python",
@@ -34,6 +34,8 @@ def check_environments(settings: Settings) -> list[Finding]:
         / "bin"
         / "tritonserver",
     }
+    if settings.is_host:
+        del wanted["DVC"]
     missing = [f"{name} ({path})" for name, path in wanted.items() if not path.exists()]
     if missing:
         return [Finding("environments", False, f"missing: {', '.join(missing)}", "Run `make install`.")]

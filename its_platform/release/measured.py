@@ -167,6 +167,11 @@ def _busiest(stores: Stores, dataset: str) -> Image:
         row = frames.iloc[int(frames["boxes"].map(len).to_numpy().argmax())]
         return load_image(stores, row["object_key"])
     except (NotFound, BadInput):
-        from its_platform.simulation import render, views
+        return rendered_street()
 
-        return render(views()[0], 7, 30.0).image
+
+def rendered_street() -> Image:
+    """A picture of the simulated world, where there is no real one."""
+    from its_platform.simulation import render, views
+
+    return render(views()[0], 7, 30.0).image

@@ -110,23 +110,29 @@ class Picture(Protocol):
     def __call__(self, version: ModelVersion) -> Image: ...
 
 
-@dataclass(frozen=True)
-class Outside:
-    """All of it together.
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """What it takes to have a version answer on a model server, wherever its file comes from.
 
     patience_s: how long the front may take to follow a new route. steady_s: how long its answers have to be right
     before they count, longer than one of its instances takes to look at the routes again.
     """
 
-    registry: Registry
     server: ModelServer
-    evaluate: Evaluate
     run_onnx: RunOnnx
     picture: Picture
-    card: ReadCard
-    classes_in: ReadClasses
     patience_s: float = 20.0
     steady_s: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside(Placing):
+    """All that releasing needs."""
+
+    registry: Registry
+    evaluate: Evaluate
+    card: ReadCard
+    classes_in: ReadClasses
 
 
 def real_outside(stores: Stores) -> Outside:

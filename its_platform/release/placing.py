@@ -15,7 +15,7 @@ import numpy as np
 from its_platform.contract import FORMATS
 from its_platform.errors import ItsError, PermanentError
 from its_platform.model.letterbox import letterbox
-from its_platform.release.outside import Image, Outside, Routes, Rows
+from its_platform.release.outside import Image, ModelServer, Outside, Placing, Routes, Rows
 from its_platform.serving.repository import Route
 from its_platform.settings import Settings
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
@@ -43,30 +43,29 @@ def fetch_onnx(settings: Settings, outside: Outside, version: ModelVersion) -> P
     return folder / name
 
 
-def bring_up(settings: Settings, outside: Outside, version: ModelVersion, route: Route, in_use: bool) -> None:
+def bring_up(placing: Placing, version: ModelVersion, route: Route, onnx: Path, in_use: bool) -> None:
     """Place, load and check a version. When it fails, nothing of it stays behind unless it is `in_use` elsewhere.
 
-    Raises `VersionDoesNotServe` when the version is at fault, `ServerUnavailable` when the server is away.
+    onnx: its exported file, as `fetch_onnx` gives it. Raises `VersionDoesNotServe` when the version is at fault,
+    `ServerUnavailable` when the server is away.
     """
-    server = outside.server
-    onnx = fetch_onnx(settings, outside, version)
+    server = placing.server
     try:
         server.place(version, onnx)
         server.load(route.model)
         if version.version not in server.ready().get(route.model, set()):
             raise VersionDoesNotServe(f"Triton loaded {route.model} without version {version.version}.")
-        check_same_answer(outside, version, route, onnx)
+        check_same_answer(placing, version, route, onnx)
     except PermanentError as error:
         if not in_use:
-            take_down(outside, route.model, version.version)
+            take_down(server, route.model, version.version)
         if isinstance(error, VersionDoesNotServe):
             raise
         raise VersionDoesNotServe(f"Version {version.version} does not serve: {error.message}", error.hint) from error
 
 
-def take_down(outside: Outside, model: str, version: int) -> None:
+def take_down(server: ModelServer, model: str, version: int) -> None:
     """Remove a version from the repository and have Triton forget it; what is left of the model goes on serving."""
-    server = outside.server
     server.remove(model, version)
     # The folder is gone, so no later load brings it back; that Triton still holds it in memory does no harm.
     with suppress(ItsError):
@@ -76,11 +75,11 @@ def take_down(outside: Outside, model: str, version: int) -> None:
             server.unload(model)
 
 
-def check_same_answer(outside: Outside, version: ModelVersion, route: Route, onnx: Path) -> None:
+def check_same_answer(placing: Placing, version: ModelVersion, route: Route, onnx: Path) -> None:
     """Ask Triton with a real picture, and the same file in this process; raise `VersionDoesNotServe` if they differ."""
-    square, _ = letterbox(outside.picture(version), version.image_size)
+    square, _ = letterbox(placing.picture(version), version.image_size)
     images = np.ascontiguousarray(square[None])
-    answered = outside.server.infer(route.model, version.version, images)
+    answered = placing.server.infer(route.model, version.version, images)
     name = f"version {version.version} of {route.model}"
     if answered.shape != (1, *ROWS):
         raise VersionDoesNotServe(f"{name} answers {list(answered.shape)}, [1, {ROWS[0]}, {ROWS[1]}] was expected.")
@@ -88,7 +87,7 @@ def check_same_answer(outside: Outside, version: ModelVersion, route: Route, onn
         raise VersionDoesNotServe(f"{name} answers with numbers that are not finite.")
     if (wrong := _outside_of_classes(answered[0], len(version.classes))) is not None:
         raise VersionDoesNotServe(f"{name} answers class {wrong}, it has {len(version.classes)}.")
-    share = agreement(answered[0], outside.run_onnx(onnx, images)[0])
+    share = agreement(answered[0], placing.run_onnx(onnx, images)[0])
     if share < SAME_SHARE:
         raise VersionDoesNotServe(f"{name} gives only {share:.0%} of the boxes that its file gives in process.")
 
@@ -104,21 +103,21 @@ def agreement(rows: Rows, others: Rows) -> float:
     return min(_found_in(ours, theirs), _found_in(theirs, ours))
 
 
-def wait_for_version(outside: Outside, picture: Image, stage: str, version: int) -> None:
+def wait_for_version(placing: Placing, picture: Image, stage: str, version: int) -> None:
     """Ask the front at a stage until it answers with this version, and steadily so.
 
     Each of its instances follows the routes by itself, so one right answer does not speak for the others. Raises
     `VersionDoesNotServe` when the answers stay wrong, `ServerUnavailable` when there are none.
     """
-    deadline = time.monotonic() + outside.patience_s
+    deadline = time.monotonic() + placing.patience_s
     right_since: float | None = None
     while True:
         problem: ItsError | None = None
         try:
-            answered = outside.server.served_version(picture, stage)
+            answered = placing.server.served_version(picture, stage)
             if answered == version:
                 right_since = right_since or time.monotonic()
-                if time.monotonic() - right_since >= outside.steady_s:
+                if time.monotonic() - right_since >= placing.steady_s:
                     return
             else:
                 problem = VersionDoesNotServe(
@@ -131,6 +130,25 @@ def wait_for_version(outside: Outside, picture: Image, stage: str, version: int)
             if time.monotonic() >= deadline:
                 raise problem
         time.sleep(0.05)
+
+
+def lead_traffic(
+    placing: Placing, version: ModelVersion, stage: str, route: Route, routes: Routes, in_use: bool
+) -> None:
+    """Route a stage to a version that was brought up, and see the front answer with it.
+
+    routes: those in force, to which all goes back when it does not; nothing of the version then stays behind unless it
+    is `in_use` elsewhere. Raises as `wait_for_version` does.
+    """
+    picture = placing.picture(version)
+    try:
+        placing.server.route(routes_with(routes, stage, route))
+        wait_for_version(placing, picture, stage, version.version)
+    except ItsError:
+        placing.server.route(routes)
+        if not in_use:
+            take_down(placing.server, route.model, version.version)
+        raise
 
 
 def routes_with(routes: Routes, stage: str, route: Route | None) -> Routes:

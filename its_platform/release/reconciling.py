@@ -18,8 +18,9 @@ from its_platform.errors import ItsError, NotFound, PermanentError, TransientErr
 from its_platform.notifications import Event, tell
 from its_platform.release import truth, verdicts
 from its_platform.release.experiment import experiment_at, running_experiment, settle_experiment
+from its_platform.release.hosts.publishing import publish
 from its_platform.release.outside import Outside, real_outside
-from its_platform.release.placing import bring_up, routes_with, take_down, wait_for_version
+from its_platform.release.placing import bring_up, fetch_onnx, lead_traffic
 from its_platform.release.stages import SERVED, TAG
 from its_platform.release.truth import ChangeKind, Lease, Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good, restore_held, retire, route_as_json, true_routes
@@ -28,7 +29,9 @@ from its_platform.settings import CanarySettings
 from its_platform.stores import Stores
 from its_platform.stores.audit import Action
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
+from its_platform.telemetry import get_log
 
+LOG = get_log(__name__)
 # A version that failed this often in a row is not tried again by itself: each try disturbs what is serving.
 MOST_FAILURES = 3
 _BEGUN: dict[str, Action] = {
@@ -64,7 +67,16 @@ def reconcile_held(held: Lease, outside: Outside, by: str, why: str = "", only_n
     with suppress(TransientError):
         retire(held, outside)
         tag_stages(held.stores, outside, changes)
+    _tell_hosts(held)
     return changes
+
+
+def _tell_hosts(held: Lease) -> None:
+    """A release stands though the store of published versions is away: the supervisor tells hosts later."""
+    try:
+        publish(held)
+    except ItsError as error:
+        LOG.warning("hosts were not told of what is served", reason=str(error))
 
 
 def tag_stages(stores: Stores, outside: Outside, changes: Sequence[ReleaseChange]) -> None:
@@ -207,17 +219,9 @@ def move(
     previous = plan.current.version if plan.current is not None else None
     try:
         held.renew()
-        bring_up(settings, outside, version, route, in_use)
+        bring_up(outside, version, route, fetch_onnx(settings, outside, version), in_use)
         held.renew()
-        picture = outside.picture(version)
-        try:
-            outside.server.route(routes_with(routes, stage, route))
-            wait_for_version(outside, picture, stage, version.version)
-        except ItsError:
-            outside.server.route(routes)
-            if not in_use:
-                take_down(outside, route.model, version.version)
-            raise
+        lead_traffic(outside, version, stage, route, routes, in_use)
     except PermanentError as error:
         verdicts.record_event(stores, verdicts.FAILED, stage, version.version, str(error), {"by": by})
         return change_now(stage, "failed", version.version, previous, str(error))

@@ -116,7 +116,7 @@ def retire(held: Lease, outside: Outside) -> None:
     keep = serving | ({good.version} if good is not None else set())
     for model, versions in placed.items():
         for version in sorted(versions - keep):
-            take_down(outside, model, version)
+            take_down(outside.server, model, version)
 
 
 def last_good(stores: Stores, outside: Outside) -> ModelVersion | None:
@@ -133,7 +133,7 @@ def last_good(stores: Stores, outside: Outside) -> ModelVersion | None:
 
 def true_routes(stores: Stores) -> Routes:
     """The routes as the truth has them; each row carries its own, so that restoring needs no registry."""
-    return {name: _route_from_json(row.evidence["route"]) for name, row in served_everywhere(stores).items()}
+    return {name: route_from_json(row.evidence["route"]) for name, row in served_everywhere(stores).items()}
 
 
 def route_as_json(route: Route) -> dict[str, Any]:
@@ -148,5 +148,5 @@ def route_as_json(route: Route) -> dict[str, Any]:
     }
 
 
-def _route_from_json(content: dict[str, Any]) -> Route:
+def route_from_json(content: dict[str, Any]) -> Route:
     return Route(**{**content, "classes": tuple(content["classes"]), "image_size": read_size(content["image_size"])})

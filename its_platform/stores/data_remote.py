@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
 from its_platform.errors import NotFound
 from its_platform.settings import Settings
-from its_platform.stores.objects import NoBucket, S3Store, objects_key
+from its_platform.stores.objects import NoBucket, S3Store, objects_key, own_address
 from its_platform.stores.programs import DataRepositoryBroken, git
 
 BUCKET = "its-data"
@@ -54,8 +53,7 @@ def open_remote(settings: Settings) -> DataRemote:
     if settings.data_remote is not None and settings.data_remote.startswith("s3+"):
         return BucketRemote(S3Store(settings.data_remote, named_by=SETTING))
     if settings.data_remote is None and settings.runs_objects:
-        key, secret = objects_key(settings)
-        address = f"s3+https://{key}:{quote(secret)}@{settings.host}:{settings.ports.objects}/{BUCKET}"
+        address = own_address(settings, BUCKET, objects_key(settings))
         return BucketRemote(S3Store(address, settings.certificates.absolute() / "ca.pem"))
     return FolderRemote(Path(settings.data_remote or settings.home / "dvc-remote").absolute())
 

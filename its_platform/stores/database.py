@@ -98,6 +98,11 @@ def _ask_server(settings: Settings, question: str) -> list[str]:
 
 
 def _address(settings: Settings, name: str) -> URL:
+    if settings.is_host:
+        raise BadInput(
+            "This home is a host: it serves what another home releases, and has no database.",
+            "Ask where versions are released; `its serving sync` is what this one does.",
+        )
     if settings.database_url is None:
         if settings.profile == "services":
             return URL.create(

@@ -15,7 +15,7 @@ from its_platform.errors import BadInput
 from its_platform.private_files import password, write_file
 from its_platform.processes import process_environment
 from its_platform.settings import Settings
-from its_platform.stores.objects import S3Store, objects_key, open_plain
+from its_platform.stores.objects import MODELS_BUCKET, S3Store, host_key, objects_key, open_plain
 
 INNER_PORTS = 7
 ANSWER_WITHIN_S = 10
@@ -40,7 +40,7 @@ def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     identities = folder / "identities.json"
-    write_file(identities, json.dumps({"identities": [_identity(settings)]}).encode(), is_secret=True)
+    write_file(identities, json.dumps({"identities": _identities(settings)}).encode(), is_secret=True)
     write_file(folder / "security.toml", _tokens(settings).encode(), is_secret=True)
     write_file(folder / "master.toml", GROWTH.encode())
     inner = iter(range(settings.ports.objects_inner, settings.ports.objects_inner + INNER_PORTS))
@@ -96,13 +96,14 @@ def _program(settings: Settings) -> Path:
     return settings.environments / "services" / "bin" / "weed"
 
 
-def _identity(settings: Settings) -> dict[str, object]:
-    name, secret = objects_key(settings)
-    return {
-        "name": name,
-        "credentials": [{"accessKey": name, "secretKey": secret}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
+def _identities(settings: Settings) -> list[dict[str, object]]:
+    """The platform itself, and the hosts, who read released versions and nothing else."""
+    may = ["Admin", "Read", "Write", "List", "Tagging"]
+    return [_identity(*objects_key(settings), may), _identity(*host_key(settings), [f"Read:{MODELS_BUCKET}"])]
+
+
+def _identity(name: str, secret: str, actions: list[str]) -> dict[str, object]:
+    return {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
 
 
 def _tokens(settings: Settings) -> str:

@@ -21,6 +21,7 @@ from its_platform.stores.s3 import NoBucket, S3Store
 from its_platform.stores.sealing import SealedStore
 
 __all__ = [
+    "MODELS_BUCKET",
     "DirectoryStore",
     "NoBucket",
     "ObjectDamaged",
@@ -30,14 +31,19 @@ __all__ = [
     "StorageFull",
     "check_key",
     "file_stamp",
+    "host_key",
     "no_room",
     "objects_key",
+    "open_at",
     "open_keys",
     "open_objects",
     "open_plain",
+    "own_address",
 ]
 
 BUCKET = "its"
+MODELS_BUCKET = "its-models"
+"""What hosts fetch lies apart from footage, so that their key leads to nothing else."""
 
 
 def open_objects(settings: Settings) -> SealedStore:
@@ -52,22 +58,40 @@ def open_keys(settings: Settings) -> KeyFolder:
 
 def open_plain(settings: Settings) -> DirectoryStore | S3Store:
     """The store below, with the bytes as they lie there: for its server, its health and copies of it."""
-    if settings.objects_url is not None and settings.objects_url.startswith("file://"):
-        folder = Path(unquote(urlsplit(settings.objects_url).path))
-        if not folder.is_dir():
-            raise BadInput(
-                f"There is no folder {folder} for frames.", "Make or mount it; it is named by ITS_OBJECTS_URL."
-            )
-        return DirectoryStore(folder)
     if settings.objects_url is not None:
-        return S3Store(settings.objects_url)
+        return open_at(settings.objects_url, "ITS_OBJECTS_URL", "frames")
     if settings.runs_objects:
-        key, secret = objects_key(settings)
-        address = f"s3+https://{key}:{quote(secret)}@{settings.host}:{settings.ports.objects}/{BUCKET}"
-        return S3Store(address, settings.certificates / "ca.pem")
+        return S3Store(own_address(settings, BUCKET, objects_key(settings)), settings.certificates / "ca.pem")
     return DirectoryStore(settings.home / "objects")
 
 
+def open_at(url: str, named_by: str, what: str, root: Path | None = None) -> DirectoryStore | S3Store:
+    """The store of an address, `file:///folder` or `s3+https://…`; nothing is connected to yet.
+
+    named_by: the setting it comes from; what: is kept there, for people; root: as `S3Store` has it. Raises `BadInput`.
+    """
+    if url.startswith("file://"):
+        folder = Path(unquote(urlsplit(url).path))
+        if not folder.is_dir():
+            raise BadInput(f"There is no folder {folder} for {what}.", f"Make or mount it; it is named by {named_by}.")
+        return DirectoryStore(folder)
+    return S3Store(url, root, named_by)
+
+
+def own_address(settings: Settings, bucket: str, key: tuple[str, str], endpoint: str = "") -> str:
+    """The address of a bucket of this home's own S3 server, with the secret in it: not for logs.
+
+    endpoint: `host:port` of the server, where it is not asked on this machine.
+    """
+    name, secret = key
+    return f"s3+https://{name}:{quote(secret)}@{endpoint or f'{settings.host}:{settings.ports.objects}'}/{bucket}"
+
+
 def objects_key(settings: Settings) -> tuple[str, str]:
-    """Name and secret of the one user of this home's own S3 server."""
+    """Name and secret of the platform itself at this home's own S3 server."""
     return "its", password(settings.services / "passwords" / "objects")
+
+
+def host_key(settings: Settings) -> tuple[str, str]:
+    """Name and secret of the hosts there, who may read released versions."""
+    return "host", password(settings.services / "passwords" / "objects.host")
