@@ -1,7 +1,7 @@
 """Look for what keeps the platform from working, and say what a person can do about it.
 
 Each check looks at one thing as it is right now and gives its findings: the machine in `machine.py`, the servers in
-`servers.py`, what the loop has come to in `loop.py`, other hosts in `hosts.py`, the record of changes in `trail.py`, its
+`servers.py`, what the loop has come to in `loop.py`, other hosts in `hosts.py`, the record of changes in `trail.py`,
 copies in `backups.py`. Nothing is changed here; what mends by itself is mended by `supervisor.py`.
 """
 
