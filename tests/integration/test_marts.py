@@ -85,6 +85,7 @@ def test_the_marts_hold_what_the_platform_wrote_and_late_rows_reach_their_hour(s
                 by="test",
                 why="",
                 evidence={},
+                action="release.promoted",
             )
     log_predictions(stores, "a", [AT, AT + timedelta(seconds=60)], cars=2)
     log_predictions(stores, "b", [AT], cars=9, purpose="reference")

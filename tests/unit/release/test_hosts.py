@@ -150,7 +150,7 @@ def test_a_stage_that_ended_ends_at_a_host_and_its_neighbour_goes_on(publisher: 
     wish = publishing.last_told(publisher.stores.settings)
     assert wish is not None
     with truth.lease(publisher.stores) as held:
-        truth.end_release(held, "canary")
+        truth.end_release(held, "canary", "a test", "it is over")
         publishing.publish(held)
     assert dict(host.sync().serves) == {"production": first}
 
