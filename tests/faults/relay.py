@@ -57,10 +57,19 @@ class Relay:
         self._loop.call_soon_threadsafe(self._flows.set)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._server.close)
-        self.cut()
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        self._cut()
+        self._flows.set()
+        while self._open:
+            await asyncio.sleep(0.05)
+        # A socket is closed in a later turn of the loop than its transport.
+        await asyncio.sleep(0.05)
 
     def _run(self, work):  # type: ignore[no-untyped-def]
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -83,12 +92,14 @@ class Relay:
             _reset(writer)
             return
         self._open.add(there[1])
+        if self._is_cut:
+            self._cut()
         try:
             await asyncio.gather(self._pass_on(reader, there[1]), self._pass_on(there[0], writer))
         finally:
             for one in (writer, there[1]):
-                self._open.discard(one)
                 one.close()
+                self._open.discard(one)
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
