@@ -46,9 +46,8 @@ def site(
     """A home of the services profile on the session's S3 server, with rows and a Triton of its own."""
     require((servers.environments / "tritonserver" / "pytriton").is_dir(), "the bundled Triton")
     home = tmp_path / "publisher"
-    for name in ("services/passwords/objects", "services/passwords/objects.host", "certificates/ca.pem"):
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(servers.home / name, home / name)
+    for name in ("services/passwords", "certificates"):
+        shutil.copytree(servers.home / name, home / name)
     http, grpc, metrics = free_ports(3)
     own = {"triton_http": http, "triton_grpc": grpc, "triton_metrics": metrics}
     settings = servers.model_copy(
