@@ -216,14 +216,18 @@ def part_status(settings: Settings, part: Part, with_version: bool = False) -> P
     )
 
 
-def restart_part(settings: Settings, name: str, is_patient: bool = True) -> None:
+def restart_part(settings: Settings, name: str, is_patient: bool = True, seen: processes.Record | None = None) -> None:
     """Stop a part, if it runs, and start it anew; `is_patient` waits until it answers.
+
+    seen: what was found dead. Nothing happens where somebody else has started it since.
 
     Raises `ServerUnavailable`, and `BadInput` where somebody else has taken its port.
     """
     part = part_named(name, settings)
     with _held(settings):
         record = processes.read_record(settings, part.name)
+        if seen is not None and record != seen:
+            return
         processes.stop(settings, part.name, part.stop_timeout_s)
         _stop_triton_remains(settings, part)
         try:

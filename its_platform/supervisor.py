@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Protocol
 
@@ -95,7 +96,8 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
                 words = processes.tail(settings.logs / f"{part.name}.log")
                 LOG.warning("died and is started again", part=part.name, last_words=words)
                 # Nothing waits for it here: the others are to be looked after meanwhile.
-                _guarded(part.title, lambda name=part.name: restart_part(settings, name, is_patient=False))  # type: ignore[misc]
+                restart = partial(restart_part, settings, part.name, is_patient=False, seen=record)
+                _guarded(part.title, restart)
         for watch in watches:
             if not is_over:
                 _guarded(type(watch).__name__, lambda watch=watch, now=now: watch.look(now))  # type: ignore[misc]

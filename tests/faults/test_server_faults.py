@@ -109,7 +109,7 @@ def test_a_network_to_the_database_that_fails_delays_the_loop(stand: Stand, faul
 
 def test_a_certificate_that_ran_out_is_named_and_a_new_one_lets_the_loop_go_on(stand: Stand) -> None:
     since, to = segment_times(stand.demo, "live night again")
-    with stand.fault("expired certificate", "database and S3 server") as record:
+    with stand.fault("expired certificate", "every server") as record:
         ago = datetime.now(UTC) - timedelta(days=2)
         certificates.renew_certificates(stand.settings.certificates, [], days=1, since=ago)
         postgres.renew_certificate(stand.settings)

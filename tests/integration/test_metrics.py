@@ -191,7 +191,7 @@ def test_a_read_that_fails_is_absent_and_counted(watched: Settings) -> None:
 
 def test_a_browser_opens_the_pages(watched: Settings, tmp_path: Path) -> None:
     need(find_chromium() is not None, "Chromium (apt-get install chromium)")
-    assert within(30, lambda: prometheus.query(watched, "its_part_up"))
+    assert within(60, lambda: len(prometheus.query(watched, "up{job=~'its|alertmanager'} == 1")) == 2)
     screens = [
         replace(screen, texts=("prometheus",)) if screen.name == "prometheus-graph" else screen
         for screen in watching_screens(watched)
@@ -227,7 +227,7 @@ def test_a_killed_part_becomes_an_alert_that_somebody_is_told_of(
         assert told[0]["text"] == "redis does not answer."
     finally:
         restart_part(watched, "redis")
-    assert within(60, lambda: not firing())
+    assert within(150, lambda: not firing())
     restarts = "its_part_restarts_total{part='redis'} >= 1"
     assert within(20, lambda: prometheus.query(watched, restarts))
 

@@ -11,6 +11,7 @@ from its_platform import dagster_runs, processes
 from its_platform.dagster_runs import JobRun
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings
+from its_platform.stack import restart_part
 from its_platform.stores.objects import DirectoryStore
 from its_platform.supervisor import ExpiryWatch, RunWatch, _guarded
 
@@ -137,3 +138,16 @@ def test_the_process_of_a_run_and_the_reason_of_a_failure_are_read_from_dagsters
     check = {"success": False, "check_name": "gates_are_passed", "description": "accuracy"}
     judged = {"event_type_value": "ASSET_CHECK_EVALUATION", "event_specific_data": check}
     assert dagster_runs._reason({"dagster_event": judged}) == "gates_are_passed: accuracy"
+
+
+def test_a_part_that_somebody_else_started_since_is_left_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, new = (processes.Record("mlflow", number, "a birth", "", "", []) for number in (1, 2))
+    processes.write_record(settings, new)
+    stopped: list[str] = []
+    monkeypatch.setattr(processes, "stop", lambda settings, name, timeout_s: stopped.append(name))
+    monkeypatch.setattr(processes, "spawn", lambda *asked: pytest.fail("it was started once more"))
+    restart_part(settings, "mlflow", is_patient=False, seen=dead)
+    assert stopped == []
+    assert processes.read_record(settings, "mlflow") == new
