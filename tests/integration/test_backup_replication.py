@@ -85,7 +85,8 @@ def test_the_second_server_gets_everything_once(machine: Settings) -> None:
     first = create_backup(machine, target)
     again = create_backup(machine, open_target(machine))
     assert first.sent > 12 * len(FRAME)
-    assert again.sent < first.sent - 12 * len(FRAME)
+    # None of the twelve frames again; the database has grown by the record of the first backup.
+    assert again.sent < first.sent - 11 * len(FRAME)
     assert verify_backup(open_target(machine)).is_whole
     assert [one.is_well for one in check_backups(machine)] == [True]
 
