@@ -153,7 +153,8 @@ def _choose(stores: Stores, base: ModelVersion, progress: Progress) -> FormatCho
         if best.format != "onnx":
             chosen = _sibling(stores, base, best.format) or _register(stores, base, best, files[best.format])
         _record(stores, base, figures, {best.format: chosen.version}, best.format, why)
-        return FormatChoice(chosen, why, formats_of(stores, base.version))
+        # Read anew: the trained version has a tag more now.
+        return FormatChoice(stores.registry.get(MODEL_NAME, chosen.version), why, formats_of(stores, base.version))
 
 
 def _exported(stores: Stores, base: ModelVersion, format_name: str, progress: Progress) -> ModelVersion:

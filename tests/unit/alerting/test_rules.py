@@ -63,7 +63,8 @@ CASES: dict[str, tuple[Case, Case]] = {
     ),
     "PartRestarting": (
         Case({'its_part_restarts_total{part="mlflow"}': "0x4 1x4 2x4 3x80"}, "10m", ({"part": "mlflow"},)),
-        Case({'its_part_restarts_total{part="mlflow"}': "0x4 1x80"}, "10m"),
+        # Twice; Prometheus makes more of it, for the first sample of the quarter is missing.
+        Case({'its_part_restarts_total{part="mlflow"}': "5x39 _ 5x9 6x9 7x80"}, "25m"),
     ),
     "StoreAway": (
         Case({'its_store_up{store="objects"}': "1x8 0x40"}, "4m", ({"store": "objects"},)),
