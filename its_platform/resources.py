@@ -6,7 +6,6 @@ The flow's modules know nothing of Dagster: only this file, `definitions.py`, `r
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from its_platform.charts import in_page
 from its_platform.errors import PermanentError, TransientError
 from its_platform.settings import load_settings
 from its_platform.telemetry import Progress, log_progress, silence_tools
@@ -68,5 +68,4 @@ def progress_to(log: logging.Logger) -> Progress:
 
 def picture(png: bytes, alt: str) -> dg.MetadataValue:
     """A PNG as metadata that Dagster's page shows in place."""
-    encoded = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{encoded})")
+    return dg.MetadataValue.md(f"![{alt}]({in_page(png)})")

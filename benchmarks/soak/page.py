@@ -5,15 +5,13 @@ Enters: what the repeats came to, and where and how they ran. Leaves: HTML, and 
 
 from __future__ import annotations
 
-import base64
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
+from its_platform.charts import in_page, png_of
 from its_platform.settings import REPOSITORY
 from soak.reckoning import LEAST_GROWTH, Sample
 from soak.verdict import Repeat, is_watched_long_enough, reasons
@@ -129,7 +127,7 @@ def page_of(repeats: Sequence[Repeat], samples: Sequence[Sequence[Sample]], sett
         picture = chart(one, seen)
         sections.append(
             f"<h2>Repeat {one.number}</h2><figure><img alt='repeat {one.number}' "
-            f"src='data:image/png;base64,{picture}'><figcaption>The dashed line is the kill -9.</figcaption></figure>"
+            f"src='{picture}'><figcaption>The dashed line is the kill -9.</figcaption></figure>"
         )
     for figure in LEAST_GROWTH:
         title = {"memory_mb": "Memory, MB", "descriptors": "Open descriptors", "threads": "Threads"}[figure]
@@ -139,7 +137,7 @@ def page_of(repeats: Sequence[Repeat], samples: Sequence[Sequence[Sample]], sett
 
 
 def chart(repeat: Repeat, samples: Sequence[Sample]) -> str:
-    """Latency, images a second and memory over the minutes of a repeat, as PNG in base64."""
+    """Latency, images a second and memory over the minutes of a repeat, as the address of a PNG."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -170,13 +168,7 @@ def chart(repeat: Repeat, samples: Sequence[Sample]) -> str:
         axes.axvline(repeat.killed_s / 60, color=BAD, linestyle="dashed", linewidth=1)
         axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(1, 1))
         axes.spines[["top", "right"]].set_visible(False)
-    return _encoded(figure)
-
-
-def _encoded(figure: Any) -> str:
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=120)
-    return base64.b64encode(written.getvalue()).decode()
+    return in_page(png_of(figure, dpi=120))
 
 
 def _milliseconds(*values: float | None) -> str:

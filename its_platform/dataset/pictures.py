@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
+from its_platform.charts import png_of
 from its_platform.dataset.splits import SPLITS
 from its_platform.dataset.versions import load_manifest, version
 from its_platform.stores import Stores
@@ -21,7 +21,6 @@ def summary(stores: Stores, name: str) -> bytes:
 
 
 def draw_summary(manifest: pd.DataFrame, classes: tuple[str, ...], title: str) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     boxes: dict[str, dict[str, int]] = {split: dict.fromkeys(classes, 0) for split in SPLITS}
@@ -29,7 +28,6 @@ def draw_summary(manifest: pd.DataFrame, classes: tuple[str, ...], title: str) -
         for box in found:
             boxes[split][box["class_name"]] += 1
     figure = Figure(figsize=(13, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
     _bars(axes[0], list(classes), boxes, "boxes by class")
     for axis, column, what in ((axes[1], "slice", "condition"), (axes[2], "camera_id", "camera")):
@@ -40,9 +38,7 @@ def draw_summary(manifest: pd.DataFrame, classes: tuple[str, ...], title: str) -
         _bars(axis, names, counted, f"frames by {what}")
     axes[0].legend(frameon=False)
     figure.suptitle(title)
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=110)
-    return held.getvalue()
+    return png_of(figure)
 
 
 def _bars(axis: Any, names: list[str], counted: dict[str, dict[str, int]], title: str) -> None:

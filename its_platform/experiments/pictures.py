@@ -5,10 +5,9 @@ Values enter; a picture or text leaves. Nothing is read or judged here.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
+from its_platform.charts import png_of
 from its_platform.experiments.judging import Finding
 from its_platform.experiments.planning import MEASURES, Plan
 from its_platform.release.experiment import Experiment
@@ -45,9 +44,7 @@ def sequence(shown: Experiment) -> bytes:
     axes.set_title(
         f"Experiment {shown.id}: version {shown.challenger} less version {shown.control}", fontsize=10, loc="left"
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 def experiment_markdown(shown: Experiment, finding: Finding) -> str:

@@ -1,15 +1,14 @@
 """Pictures for a play's report: one frame as two versions see it, scores with their intervals, drift by window.
 
-Enters: frames and figures. Leaves: PNG as base64, ready for a page that asks for nothing from outside.
+Enters: frames and figures. Leaves: addresses that hold a PNG, for a page that asks for nothing from outside.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from its_platform.charts import in_page, png_of
 from its_platform.detections import Detections
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ async def seen_by_versions(
         ]
         _, png = cv2.imencode(".png", cv2.cvtColor(draw_boxes(image, boxes), cv2.COLOR_RGB2BGR))
         caption = f"{title}, version {route.version}: {len(boxes)} objects"
-        shown.append({"png": base64.b64encode(png.tobytes()).decode(), "caption": caption})
+        shown.append({"png": in_page(png.tobytes()), "caption": caption})
     return shown
 
 
@@ -70,7 +69,7 @@ def drift_chart(windows: Sequence[Mapping[str, Any]]) -> str:
         axes.hlines(window["threshold"], place - 0.4, place + 0.4, color=INK, linestyles="dashed")
     axes.set_ylabel("drift score")
     axes.spines[["top", "right"]].set_visible(False)
-    return _encoded(figure)
+    return in_page(png_of(figure, dpi=130))
 
 
 def score_chart(scores: Sequence[Mapping[str, Any]], what: str) -> str:
@@ -96,10 +95,4 @@ def score_chart(scores: Sequence[Mapping[str, Any]], what: str) -> str:
     axes.set_ylabel(f"AP50, {what}")
     axes.legend(frameon=False, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
-    return _encoded(figure)
-
-
-def _encoded(figure: Any) -> str:
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=130)
-    return base64.b64encode(written.getvalue()).decode()
+    return in_page(png_of(figure, dpi=130))

@@ -6,7 +6,6 @@ computed for a gate here.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from its_platform.charts import png_of
 from its_platform.model.evaluate import JUDGED_SPLITS, detect_frames, truth_of
 from its_platform.model.scoring import Evaluation, iou_matrix, match_class
 from its_platform.model.trainer import EpochFigures
@@ -98,7 +98,7 @@ def curves_picture(epochs: Sequence[EpochFigures]) -> bytes:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)
-    return _png(figure)
+    return png_of(figure)
 
 
 def confusion_picture(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> bytes:
@@ -115,7 +115,7 @@ def confusion_picture(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> 
         if counts[row, column]:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
-    return _png(figure)
+    return png_of(figure)
 
 
 def precision_recall_picture(
@@ -133,7 +133,7 @@ def precision_recall_picture(
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=7)
-    return _png(figure)
+    return png_of(figure)
 
 
 def slices_picture(evaluation: Evaluation) -> bytes:
@@ -146,7 +146,7 @@ def slices_picture(evaluation: Evaluation) -> bytes:
     axes.set_yticks(range(len(shown)), [s.slice for s in reversed(shown)], fontsize=min(8.0, 200 / max(1, len(shown))))
     axes.set(xlim=(0, 1), title="mAP50, and the middle 95 % over blocks of frames")
     axes.grid(alpha=0.3, axis="x")
-    return _png(figure)
+    return png_of(figure)
 
 
 def _predictions(
@@ -186,16 +186,7 @@ def _spread(length: int, most: int) -> list[int]:
 
 
 def _figure(columns: int) -> tuple[Figure, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Not pyplot: it keeps every figure and is not safe in threads.
-    figure = Figure(figsize=(5.2 * columns, 4), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(5.2 * columns, 4), layout="constrained")
     return figure, np.atleast_1d(figure.subplots(1, columns))
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()

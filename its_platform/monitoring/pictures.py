@@ -5,11 +5,11 @@ Enters: a report or several. Leaves: PNG. Interactive pages belong in `pages`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 
+from its_platform.charts import png_of
 from its_platform.monitoring.reports import DriftReport
 
 DRIFTED, STABLE, LINE = "#c8442f", "#3c7a89", "#222222"
@@ -40,7 +40,7 @@ def effects(report: DriftReport) -> bytes:
         fontsize=10,
         loc="left",
     )
-    return _png(figure)
+    return png_of(figure)
 
 
 def history(reports: Sequence[DriftReport]) -> bytes:
@@ -64,14 +64,8 @@ def history(reports: Sequence[DriftReport]) -> bytes:
     axes.set_yscale("symlog", linthresh=1.0)
     axes.spines[["top", "right"]].set_visible(False)
     figure.autofmt_xdate()
-    return _png(figure)
+    return png_of(figure)
 
 
 def _ratio(report: DriftReport, name: str) -> float:
     return float(report.columns[name]["effect"]) / float(report.columns[name]["threshold"])
-
-
-def _png(figure: object) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)  # type: ignore[attr-defined]
-    return buffer.getvalue()

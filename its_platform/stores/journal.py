@@ -8,6 +8,7 @@ dies in between, and none has two: each event has a number of its own, under whi
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -152,7 +153,10 @@ def _end(file: IO[bytes] | None, begun: Event, outcome: Outcome, detail: Mapping
 
 
 def _write(file: IO[bytes], event: Event) -> None:
-    file.write(json.dumps({**asdict(event), "at": event.at.isoformat()}).encode() + b"\n")
+    line = json.dumps({**asdict(event), "at": event.at.isoformat()}).encode() + b"\n"
+    if file.write(line) != len(line):
+        # A disk that has room for a part of it takes that part and says nothing.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(file.fileno())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -83,6 +84,21 @@ def test_a_step_that_cannot_be_recorded_is_not_begun_unless_it_is_vital(stores: 
     with Journal(stores.settings).step("stack.stopped", "here", is_vital=True):
         done.append("stopped")
     assert done == ["stopped"]
+
+
+def test_a_line_of_which_only_a_part_was_taken_records_nothing(stores: Stores) -> None:
+    done: list[str] = []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As on a disk that fills up in the midst of a line.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"), Journal(stores.settings).step("key.destroyed", "north"):
+            done.append("destroyed")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done == []
+    assert Journal(stores.settings).settle(is_asked=True) == 0
+    assert rows(stores) == []
 
 
 def test_the_error_of_a_step_is_kept_without_secrets(stores: Stores) -> None:
