@@ -63,8 +63,8 @@ status: install  ## what runs, and where
 doctor: install  ## what is wrong, and what to do
 	@$(BIN)/its doctor
 
-test: install .venv/.dev  ## every test that fits a laptop
-	@$(BIN)/python -m pytest
+test: install .venv/.dev  ## every test that fits a laptop, two files at a time (WORKERS=1 for one)
+	@$(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),2) --dist=loadfile --no-loadscope-reorder --durations=40
 
 check: lint types layers test  ## format, lint, types, layers, tests
 

@@ -1,8 +1,8 @@
 """MLflow's, Dagster's and Evidently's pages: how each comes to answer over TLS, and how the platform asks them.
 
 All three are served by uvicorn, which has TLS; only MLflow's command passes its options on. The other two are started
-by this module as a program (`python -m its_platform.pages CERTIFICATE KEY PROGRAM …`), which adds them. What a page
-shows is its own business.
+by this module as a program, which adds them: `python -m its_platform.pages CERTIFICATE KEY PROGRAM …`, where PROGRAM is
+a file, or `-m` and a module. What a page shows is its own business.
 """
 
 from __future__ import annotations
@@ -50,9 +50,12 @@ def ask_page(
 
 
 def started_with_tls(settings: Settings, words: list[str]) -> list[str]:
-    """The words that start a program whose page answers over TLS; `words` themselves where it need not."""
+    """What starts a Python program of this environment, its page over TLS where that is wanted.
+
+    words: the program's file, or `-m` and its module, and what it is told.
+    """
     if not settings.pages_tls:
-        return words
+        return [sys.executable, *words]
     return [sys.executable, "-m", "its_platform.pages", *_files(settings), *words]
 
 
@@ -107,10 +110,14 @@ def main(words: list[str]) -> None:
     """Run a Python program of this environment with uvicorn's part of it changed."""
     import uvicorn
 
-    certificate, key, program, *rest = words
+    certificate, key, *rest = words
     uvicorn.run = partial(uvicorn.run, **_options(certificate, key))
-    sys.argv = [program, *rest]
-    runpy.run_path(program, run_name="__main__")
+    if rest[0] == "-m":
+        sys.argv = rest[1:]
+        runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = rest
+        runpy.run_path(rest[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -192,11 +192,9 @@ def _mlflow(settings: Settings) -> tuple[list[str], dict[str, str]]:
 
 
 def _evidently(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    workspace = settings.home.absolute() / "evidently"
-    workspace.mkdir(parents=True, exist_ok=True)
     argv = [
-        _program("evidently"), "ui", "--host", settings.host, "--port", str(settings.ports.evidently),
-        "--workspace", str(workspace),
+        "-m", "its_platform.monitoring.page_server", "ui", "--host", settings.host,
+        "--port", str(settings.ports.evidently), "--workspace", str(settings.home.absolute() / "evidently"),
     ]  # fmt: skip
     return started_with_tls(settings, argv), process_environment(settings)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from its_platform.monitoring.calibration import EMBEDDING, ColumnEffect
+from its_platform.private_files import alone
 from its_platform.settings import Settings
 from its_platform.telemetry import silence_tools
 
@@ -34,9 +35,9 @@ def workspace_path(settings: Settings) -> Path:
     return settings.home / "evidently"
 
 
-def ensure_workspace(settings: Settings) -> str:
-    """Make the workspace and its one project if they are not there; returns the project's id."""
-    return str(_project(settings)[1].id)
+def ensure_workspace(settings: Settings) -> None:
+    """Make the workspace and its one project if they are not there."""
+    _project(settings)
 
 
 def write_page(
@@ -128,10 +129,12 @@ def _register(effects: Mapping[str, ColumnEffect], method: str) -> dict[str, str
 def _project(settings: Settings) -> tuple[Any, Any]:
     from evidently.ui.workspace import Workspace
 
-    workspace = Workspace.create(str(workspace_path(settings)))
-    known = workspace.search_project(PROJECT)
-    if known:
-        return workspace, known[0]
-    return workspace, workspace.create_project(
-        PROJECT, "Drift of the live cameras against the served model's reference."
-    )
+    path = workspace_path(settings)
+    path.mkdir(parents=True, exist_ok=True)
+    with alone(path / ".lock"):
+        workspace = Workspace.create(str(path))
+        known = workspace.search_project(PROJECT)
+        if known:
+            return workspace, known[0]
+        about = "Drift of the live cameras against the served model's reference."
+        return workspace, workspace.create_project(PROJECT, about)

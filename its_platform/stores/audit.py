@@ -267,7 +267,7 @@ def person() -> str:
 def program_of(argv: Sequence[str]) -> str:
     """The program by its first word, and of `its` which command: no option or argument, which may hold a secret."""
     path = Path(argv[0])
-    name = path.parent.name if path.name == "__main__.py" else path.stem
+    name = path.parent.name if path.name == "__main__.py" else "python" if argv[0] == "-c" else path.stem
     if name not in {"its", "cli"}:
         return name
     words = [word for word in argv[1:] if word != "--debug"]

@@ -1,14 +1,18 @@
-"""The loop closes, also when it is killed at each of its steps, and leaves nothing behind."""
+"""The loop closes, also when it is killed at each of its steps, shows it on every page, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from e2e.checkout import ROOT, Checkout, run_killed_at_each_step
+from e2e.checkout import ROOT, Checkout, checkout_at, run_killed_at_each_step
+from e2e.screens import find_chromium, shoot
+from its_platform.settings import load_settings
+from needs import need
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1500)]
 
@@ -27,6 +31,16 @@ STEPS = [
     "scores",
     "report",
 ]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """The checkout in which these tests run one demo; all that it started is stopped at the end."""
+    checkout = checkout_at(tmp_path_factory.mktemp("e2e") / "its")
+    try:
+        yield checkout
+    finally:
+        checkout.its("down")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +97,16 @@ def test_what_is_served_is_traced_to_frames_and_to_the_decision_that_asked_for_i
     started = {"above": decision, "below": f"run:{summary['retrain_run_id']}", "how": "started"}
     assert started in facts["links"]
     assert {"predictions", "report"} <= {nodes[key]["kind"] for key in facts["led_to"]["nodes"]}
+
+
+@pytest.mark.screens
+def test_every_page_says_what_it_should(summary: dict, tiny: Checkout, monkeypatch: pytest.MonkeyPatch):
+    need(find_chromium() is not None, "Chromium (apt-get install chromium)")
+    for name, value in tiny.environment.items():
+        monkeypatch.setenv(name, value)
+    missing = shoot(load_settings(), tiny.home / "screens")
+    assert missing == {name: [] for name in missing}
+    assert len(list((tiny.home / "screens").glob("*.png"))) == len(missing)
 
 
 def test_down_leaves_no_process_behind(summary: dict, tiny: Checkout):

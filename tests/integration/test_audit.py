@@ -254,6 +254,7 @@ def test_every_action_is_in_the_document() -> None:
         (["its", "loop", "/footage/hunter2"], "its loop"),
         (["/usr/lib/python3/dagster/__main__.py", "api", "grpc"], "dagster"),
         (["/usr/bin/pytest"], "pytest"),
+        (["-c", "hunter2"], "python"),
     ],
 )
 def test_a_program_is_told_without_what_it_was_given(argv: list[str], program: str) -> None:

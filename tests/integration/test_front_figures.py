@@ -7,7 +7,7 @@ import os
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -43,6 +43,15 @@ def figures(platform: Platform, name: str) -> dict[str, float]:
 
 def of(values: dict[str, float], *words: str) -> float:
     return sum(value for labels, value in values.items() if all(word in labels for word in words))
+
+
+def settled(value: Callable[[], float]) -> float:
+    """A figure once no instance adds to it any more: each does so every second."""
+    before, now = -1.0, value()
+    while now != before:
+        time.sleep(1.5)
+        before, now = now, value()
+    return now
 
 
 def test_answers_are_counted_by_stage_version_and_purpose(platform: Platform) -> None:
@@ -81,7 +90,7 @@ def test_cameras_beyond_the_number_share_a_figure(platform: Platform) -> None:
 
 
 def test_figures_go_on_after_an_instance_was_replaced(platform: Platform) -> None:
-    before = of(figures(platform, "pictures_total"), "live")
+    before = settled(lambda: of(figures(platform, "pictures_total"), "live"))
     old = {stub.pid for stub in stubs(platform.settings) if stub.model == FRONT}
     (platform.settings.model_repository / FRONT / "1" / "model.py").touch()
 

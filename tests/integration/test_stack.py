@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ import pytest
 
 from its_platform import processes
 from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.pages import ask_page
 from its_platform.parts import PARTS, part_named
 from its_platform.processes import process_environment
 from its_platform.settings import Settings
@@ -43,6 +45,8 @@ def test_everything_comes_up_answers_and_goes_down_without_a_remainder(stack: Se
     for name in ("dagster", "mlflow", "evidently"):
         with urllib.request.urlopen(part_named(name).address(stack), timeout=20) as page:
             assert b"<html" in page.read(4000).lower()
+    projects = json.loads(ask_page(stack, stack.ports.evidently, "/api/projects"))
+    assert [one["name"] for one in projects] == ["traffic_detector"], "the page is there before the first report"
     pids = {one.name: one.pid for one in started}
     assert {one.name: one.pid for one in start_stack(stack)} == pids, "a second start leaves what runs alone"
 
