@@ -35,6 +35,7 @@ from its_platform.model.registered import (
     PARITY,
     WEIGHTS,
     base_weights,
+    register_version,
     trained_version,
     version_folder,
 )
@@ -249,7 +250,7 @@ def _register(stores: Stores, base: ModelVersion, figures: FormatFigures, file: 
         format=figures.format,
     )
     run_id = _run_of(stores, base, figures)
-    return stores.registry.create_version(run_id, file.parent, facts)
+    return register_version(stores, run_id, file.parent, facts)
 
 
 def _run_of(stores: Stores, base: ModelVersion, figures: FormatFigures) -> str:

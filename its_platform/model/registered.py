@@ -1,7 +1,7 @@
-"""A registered version's files on this machine, how it was trained, and what was measured then.
+"""A registered version: how it comes into the registry, its files on this machine, its training, its figures then.
 
 Enters: a version number. Leaves: paths of its files, its parameters, or its evaluation. Making a version is `train`'s
-work.
+work, and that of `formats`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,23 @@ from its_platform.model.export import digest_of
 from its_platform.model.origin import EXPORTED_FROM
 from its_platform.model.scoring import Evaluation
 from its_platform.settings import REPOSITORY, STARTER_WEIGHTS
+from its_platform.stores.journal import Journal
 from its_platform.stores.registry import MODEL_NAME
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
-    from its_platform.stores.registry import ModelVersion
+    from its_platform.stores.registry import ModelVersion, VersionFacts
 
 EVALUATION, WEIGHTS, ONNX, PARITY = "evaluation.json", "model.pt", "model.onnx", "parity.json"
+
+
+def register_version(stores: Stores, run_id: str, folder: Path, facts: VersionFacts) -> ModelVersion:
+    """Make the files of a folder the next version, with a row in the audit trail."""
+    about = {"dataset": facts.dataset_version, "family": facts.family, "format": facts.format}
+    with Journal(stores.settings).step("model.registered", f"run {run_id}", **about) as detail:
+        made = stores.registry.create_version(run_id, folder, facts)
+        detail |= {"version": made.version, "digest": made.digest}
+        return made
 
 
 def version_folder(stores: Stores, version: int) -> Path:

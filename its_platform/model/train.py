@@ -25,7 +25,7 @@ from its_platform.model.embedder import export_embedder
 from its_platform.model.export import ParityResult
 from its_platform.model.exported import read_detector
 from its_platform.model.origin import DAGSTER_TAG, code_commit
-from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weights, evaluation_of
+from its_platform.model.registered import EVALUATION, ONNX, WEIGHTS, base_weights, evaluation_of, register_version
 from its_platform.model.scoring import Evaluation
 from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters
 from its_platform.model.trainer import EpochFigures, TrainedDetector
@@ -284,7 +284,7 @@ def _register(
             "data_commit": wanted.commit or "unknown",
         },
     )
-    return stores.registry.create_version(run_id, made.folder, facts)
+    return register_version(stores, run_id, made.folder, facts)
 
 
 def _log_epoch(client: MlflowClient, run_id: str, figures: EpochFigures) -> None:

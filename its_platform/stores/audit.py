@@ -58,6 +58,7 @@ Action = Literal[
     "key.made",
     "key.rotated",
     "labels.added",
+    "model.registered",
     "release.failed",
     "release.frozen",
     "release.promoted",

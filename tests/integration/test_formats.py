@@ -32,6 +32,7 @@ from its_platform.settings import DatasetSettings, GateSettings, Settings, Train
 from its_platform.simulation import append_segment
 from its_platform.stores import Stores, open_stores
 from its_platform.stores import versions as repository
+from tests.integration.trail import rows
 from tests.triton_site import settings_at, wait_until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -102,6 +103,8 @@ def test_the_fastest_here_that_is_as_good_is_gated_released_and_answers_through_
     version = chosen.version
     assert (version.format, version.version, chosen.why) == (best.format, best.version, why)
     assert choice_of(trained, 1) == (best.format, why)
+    recorded = [row.detail for row in rows(trained) if row.action == "model.registered"]
+    assert {(told["format"], told["version"]) for told in recorded} == {("onnx", 1), (best.format, version.version)}
     assert best.objection == ""
     again = choose_format(trained, version.version)
     assert (again.version, again.why) == (version, why)
