@@ -28,7 +28,7 @@ EVALUATION, WEIGHTS, ONNX, PARITY = "evaluation.json", "model.pt", "model.onnx",
 
 def register_version(stores: Stores, run_id: str, folder: Path, facts: VersionFacts) -> ModelVersion:
     """Make the files of a folder the next version, with a row in the audit trail."""
-    about = {"dataset": facts.dataset_version, "family": facts.family, "format": facts.format}
+    about: dict[str, Any] = {"dataset": facts.dataset_version, "family": facts.family, "format": facts.format}
     with Journal(stores.settings).step("model.registered", f"run {run_id}", **about) as detail:
         made = stores.registry.create_version(run_id, folder, facts)
         detail |= {"version": made.version, "digest": made.digest}
