@@ -16,8 +16,6 @@ from its_platform.alerting.access import USER, password_file
 from its_platform.pages import page_address
 from its_platform.settings import Settings, load_settings
 
-PATIENCE_MS = 45_000
-"""For a text to appear: a page that is asked first while other tests run loads slowly."""
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -91,7 +89,7 @@ def shoot(settings: Settings, folder: Path, screens: Sequence[Screen] | None = N
             absent = []
             for text in screen.texts:
                 try:
-                    page.get_by_text(text).first.wait_for(state="attached", timeout=PATIENCE_MS)
+                    page.get_by_text(text).first.wait_for(state="attached", timeout=15_000)
                 except Late:
                     absent.append(text)
             page.wait_for_timeout(1_500)  # pictures inside the page are drawn after its text
