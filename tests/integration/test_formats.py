@@ -19,6 +19,7 @@ from its_platform.errors import BadInput
 from its_platform.frames import load_image
 from its_platform.frames.ingest import ingest
 from its_platform.labels.review import review_simulated, unlabelled_frames
+from its_platform.model import formats
 from its_platform.model.exported import open_detector
 from its_platform.model.format_choice import fastest
 from its_platform.model.formats import FormatChoice, choice_of, choose_format, export_format, formats_of
@@ -32,6 +33,7 @@ from its_platform.settings import DatasetSettings, GateSettings, Settings, Train
 from its_platform.simulation import append_segment
 from its_platform.stores import Stores, open_stores
 from its_platform.stores import versions as repository
+from its_platform.stores.registry import MODEL_NAME
 from tests.integration.trail import rows
 from tests.triton_site import settings_at, wait_until
 
@@ -167,3 +169,15 @@ def answering(settings: Settings) -> tuple[int, str]:
     """Who answers through the front: the version, and Triton's model of it."""
     answer = detect_once(settings, np.full((90, 160, 3), 80, np.uint8), purpose="probe")
     return answer.model_version, answer.model_name
+
+
+def test_a_version_that_stays_the_choice_is_told_with_its_record(
+    trained: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a machine on which no format saves anything.
+    monkeypatch.setattr(formats, "hardware_name", lambda: "another machine")
+    monkeypatch.setattr(formats, "measure_costs", lambda files, pictures: dict.fromkeys(files, 10.0))
+    choice = choose_format(trained, 1)
+    assert choice.version == trained.registry.get(MODEL_NAME, 1)
+    again = choose_format(trained, 1)
+    assert (again.version, again.why) == (choice.version, choice.why)
