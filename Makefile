@@ -63,10 +63,12 @@ status: install  ## what runs, and where
 doctor: install  ## what is wrong, and what to do
 	@$(BIN)/its doctor
 
-test: install .venv/.dev  ## every test that fits a laptop, two files at a time (WORKERS=1 for one)
-	@$(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),2) --dist=loadfile --no-loadscope-reorder --durations=40
+test: install .venv/.dev  ## the tests but the slow ones, two files at a time (SLOW=1 for those too, WORKERS=1 for one file)
+	@$(BIN)/python -m pytest -m "not faults$(if $(SLOW),, and not slow)" --numprocesses=$(or $(WORKERS),2) \
+		--dist=loadfile --no-loadscope-reorder --durations=40
 
-check: lint types layers test  ## format, lint, types, layers, tests
+check: SLOW := 1
+check: lint types layers test  ## format, lint, types, layers, every test: what CI runs
 
 format: .venv/.dev  ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
