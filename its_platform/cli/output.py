@@ -27,7 +27,12 @@ PIPE_COLUMNS = 140
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 
 
-def emit(data: object, json: bool = False, table: Callable[[], RenderableType] | None = None) -> None:
+def emit(
+    data: object,
+    json: bool = False,
+    table: Callable[[], RenderableType] | None = None,
+    pipe_columns: int = PIPE_COLUMNS,
+) -> None:
     """Print facts to standard output: as JSON, or as `table()` where given, or as a plain table of the data."""
     if json:
         sys.stdout.write(json_module.dumps(plain(data), indent=2, ensure_ascii=False) + "\n")
@@ -35,7 +40,7 @@ def emit(data: object, json: bool = False, table: Callable[[], RenderableType] |
     from rich.console import Console
 
     # A pipe or a file has no width of its own, and 80 columns would break names in two.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else pipe_columns
     Console(width=width).print(table() if table is not None else _default_table(plain(data)))
 
 

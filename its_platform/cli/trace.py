@@ -31,7 +31,8 @@ COLOURS = {
     "report": "bright_blue",
     "decision": "bright_yellow",
 }
-PIPED_WIDTH = 240
+# A line of a chain holds more facts than a row of a table.
+PIPE_COLUMNS = 240
 MOODS = {"good": "[green]●[/] ", "bad": "[red]●[/] ", "": ""}
 
 
@@ -51,8 +52,6 @@ def trace(
     json: JsonFlag = False,
 ) -> None:
     """Show where a frame, dataset, model, release, report or run came from, and what came of it."""
-    from rich.console import Console
-
     from its_platform.errors import BadInput
     from its_platform.settings import load_settings
     from its_platform.stores import open_stores
@@ -67,12 +66,7 @@ def trace(
     if picture is not None:
         picture.write_text(written(chain, picture.suffix), "utf-8")
         say(f"Picture: {picture}")
-    if json:
-        emit(chain.as_dict(), json)
-        return
-    console = Console()
-    # A pipe has no width of its own, and Rich would take 80: too narrow for the facts.
-    (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(trees(chain))
+    emit(chain.as_dict(), json, lambda: trees(chain), PIPE_COLUMNS)
 
 
 def trees(chain: Chain) -> RenderableType:
