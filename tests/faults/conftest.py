@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     path = REPOSITORY / ".its" / "faults.json"
     write_records(path, records)
-    Console().print(table_of(records))
+    Console(width=None if sys.stdout.isatty() else 150).print(table_of(records))
     terminalreporter.write_line(f"{path}")
 
 
