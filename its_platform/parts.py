@@ -194,7 +194,7 @@ def _mlflow(settings: Settings) -> tuple[list[str], dict[str, str]]:
 def _evidently(settings: Settings) -> tuple[list[str], dict[str, str]]:
     argv = [
         "-m", "its_platform.monitoring.page_server", "ui", "--host", settings.host,
-        "--port", str(settings.ports.evidently), "--workspace", str(settings.home.absolute() / "evidently"),
+        "--port", str(settings.ports.evidently), "--workspace", str(settings.evidently_workspace.absolute()),
     ]  # fmt: skip
     return started_with_tls(settings, argv), process_environment(settings)
 

@@ -499,6 +499,11 @@ class Settings(BaseSettings):
         return self.home / "triton" / "models"
 
     @property
+    def evidently_workspace(self) -> Path:
+        """What `evidently ui --workspace` is given, and where the drift reports are put for it."""
+        return self.home / "evidently"
+
+    @property
     def spool(self) -> Path:
         """Where the front writes its log of predictions."""
         return self.home / "triton" / "spool"

@@ -30,11 +30,6 @@ METHOD_NAMES = {
 }
 
 
-def workspace_path(settings: Settings) -> Path:
-    """What `evidently ui --workspace` is given."""
-    return settings.home / "evidently"
-
-
 def ensure_workspace(settings: Settings) -> None:
     """Make the workspace and its one project if they are not there."""
     _project(settings)
@@ -129,7 +124,7 @@ def _register(effects: Mapping[str, ColumnEffect], method: str) -> dict[str, str
 def _project(settings: Settings) -> tuple[Any, Any]:
     from evidently.ui.workspace import Workspace
 
-    path = workspace_path(settings)
+    path = settings.evidently_workspace
     path.mkdir(parents=True, exist_ok=True)
     with alone(path / ".lock"):
         workspace = Workspace.create(str(path))

@@ -94,7 +94,7 @@ def test_the_same_window_again_gives_the_same_report_and_no_second_run(
 
     from evidently.ui.workspace import Workspace
 
-    workspace = Workspace.create(str(pages.workspace_path(stores.settings)))
+    workspace = Workspace.create(str(stores.settings.evidently_workspace))
     projects = workspace.search_project(pages.PROJECT)
     assert len(projects) == 1
     assert workspace.list_runs(projects[0].id) == [pages.snapshot_id(first.id)]
