@@ -275,17 +275,18 @@ class AsyncDetectorClient:
         from tritonclient.grpc import InferInput
         from tritonclient.utils import InferenceServerException
 
+        from its_detector_client.wire import Picture
+
         regions = endpoint.regions
         self._inferences += 1
         while True:
             region = None
             if regions is not None and self._inferences > FIRST_OVER_THE_WIRE:
                 region = await regions.take(endpoint.channel, batch.nbytes, left_s)
-            tensor = InferInput("images", list(batch.shape), "UINT8")
             if regions is None or region is None:
-                tensor.set_data_from_numpy(batch)
-                return await _send(endpoint, model, version, tensor, left_s, parameters, outputs, headers)
+                return await _send(endpoint, model, version, Picture(batch), left_s, parameters, outputs, headers)
             region.write(batch)
+            tensor = InferInput("images", list(batch.shape), "UINT8")
             tensor.set_shared_memory(region.name, batch.nbytes)
             try:
                 result = await _send(endpoint, model, version, tensor, left_s, parameters, outputs, headers)
@@ -418,9 +419,9 @@ class _Told:
 
 
 def _connect(address: str, tls: Tls | None = None) -> Any:
-    from tritonclient.grpc.aio import InferenceServerClient
+    from its_detector_client.wire import Connection
 
-    return InferenceServerClient(address, **(tls.options() if tls is not None else {}))
+    return Connection(address, **(tls.options() if tls is not None else {}))
 
 
 async def _send(
