@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from its_platform.demo.scales import SCALES
 from its_platform.errors import ItsError
 from its_platform.processes import process_environment
 from its_platform.release import served
+from its_platform.serving.config import FRONT
 from its_platform.serving.health import probe
 from its_platform.serving.processes import StubProcess, free_ports, is_halted, stubs
 from its_platform.settings import REPOSITORY, Ports, Settings, load_settings
@@ -209,8 +211,26 @@ class Stand:
         until(lambda: self.answers_with(version), f"version {version} answers and the truth says so", 60)
 
     def stub(self, model: str) -> StubProcess:
+        """An instance that stays: while a model is loaded anew those of before live on beside the new ones."""
+        until(self.is_settled, "no model is being loaded")
         found = [one for one in stubs(self.settings) if one.model.startswith(model) and not is_halted(one.pid)]
         return found[-1]
+
+    def is_settled(self) -> bool:
+        """Whether each version has as many instances as it should, for a second: the supervisor loads one by one."""
+
+        def are_all_there() -> bool:
+            counted = Counter((one.model, one.version) for one in stubs(self.settings))
+            serving = self.settings.serving
+            return all(
+                number == (serving.front_instances if model == FRONT else serving.instances)
+                for (model, _), number in counted.items()
+            )
+
+        if not are_all_there():
+            return False
+        time.sleep(1.0)
+        return are_all_there()
 
     def wait_released(self, newer_than: int) -> int:
         """Wait until a newer version is served and no run of `learn` is left; its number."""
