@@ -14,7 +14,7 @@ from its_platform.errors import BadInput, GateNotPassed, NotFound
 from its_platform.release import truth, verdicts
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import VersionDoesNotServe
-from its_platform.release.reconciling import intend, objection_at, reconcile_held
+from its_platform.release.reconciling import intend, objection_at, reconcile_held, why_canary_is_spent
 from its_platform.release.stages import SERVED, check_step
 from its_platform.release.truth import Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good
@@ -167,6 +167,8 @@ def pending(stores: Stores, outside: Outside | None = None) -> list[str]:
         told = verdicts.last_event(stores, name) == (verdicts.REFUSED, plan.wished or 0, plan.refusal)
         if plan.refusal is not None and not told:
             lines.append(f"{name}: version {plan.wished} is asked for and to be refused, {served} is served")
+    if (spent := why_canary_is_spent(stores, outside)) is not None:
+        lines.append(f"canary: it is to end, {spent}")
     return lines
 
 

@@ -99,14 +99,19 @@ def route_at(stage: str, version: ModelVersion, percent: float, settings: Canary
 
 
 def _end_spent_canary(held: Lease, outside: Outside, by: str) -> list[ReleaseChange]:
-    """A canary that is in production, or was rejected, is one no more, whoever did that."""
-    canary, production = truth.served(held.stores, "canary"), truth.served(held.stores, "production")
+    why = why_canary_is_spent(held.stores, outside)
+    return [end_canary(held, outside, by, why)] if why is not None else []
+
+
+def why_canary_is_spent(stores: Stores, outside: Outside) -> str | None:
+    """Why what answers as canary is one no more, whoever did that; None where it is one, or an experiment's."""
+    canary, production = truth.served(stores, "canary"), truth.served(stores, "production")
     if canary is None or experiment_at(canary) is not None:
-        return []
+        return None
     if production is not None and canary.version == production.version:
-        return [end_canary(held, outside, by, "it is in production")]
-    mark = _rejection(held.stores, outside, canary)
-    return [end_canary(held, outside, by, f"it was rejected ({mark})")] if mark is not None else []
+        return "it is in production"
+    mark = _rejection(stores, outside, canary)
+    return f"it was rejected ({mark})" if mark is not None else None
 
 
 def end_canary(held: Lease, outside: Outside, by: str, reason: str) -> ReleaseChange:

@@ -542,24 +542,27 @@ def test_no_training_starts_while_an_experiment_goes_on(look, decided, monkeypat
     assert decided.recorded == []
 
 
-def stage_state(wished: int, served: int | None, in_the_way: str | None) -> SimpleNamespace:
-    return SimpleNamespace(stage="production", wished=wished, served=served, in_the_way=in_the_way)
-
-
 def test_an_alias_that_is_served_asks_for_nothing(look, monkeypatch):
-    monkeypatch.setattr("its_platform.release.freeze_in_force", lambda _: None)
-    monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(2, 2, None)])
-    assert said(look(registry_sensor)) == "What is served is what the aliases ask for."
+    monkeypatch.setattr("its_platform.release.pending", lambda _: [])
+    assert said(look(registry_sensor)) == "What the aliases ask for is served, or was refused."
 
 
-def test_an_alias_that_moved_is_reconciled_once(look, monkeypatch):
-    monkeypatch.setattr("its_platform.release.freeze_in_force", lambda _: None)
-    monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(3, 2, "not yet")])
+def test_an_alias_that_moved_is_reconciled_and_tried_again_in_a_while_until_it_is_served(look, monkeypatch):
+    wanted = ["production: version 3 is to be served, 2 is"]
+    monkeypatch.setattr("its_platform.release.pending", lambda _: wanted)
+    monkeypatch.setattr("sensors.registry.time.time", lambda: 1000.0)
     first = look(registry_sensor)
-    assert requested(first).tags["its/changes"] == "production: version 3 is asked for, 2 is served"
-    assert said(look(registry_sensor, first.cursor)).startswith("Tried already, and not served")
-    monkeypatch.setattr("its_platform.release.status", lambda _: [stage_state(4, 2, "not yet")])
+    assert requested(first).tags["its/changes"] == wanted[0]
+    monkeypatch.setattr("sensors.registry.time.time", lambda: 1010.0)
+    assert said(look(registry_sensor, first.cursor)) == f"Tried 10 s ago, and not done: {wanted[0]}."
+    monkeypatch.setattr("its_platform.release.pending", lambda _: ["production: version 4 is to be served, 2 is"])
     assert requested(look(registry_sensor, first.cursor)).tags["its/trigger"] == "registry"
+    monkeypatch.setattr("its_platform.release.pending", lambda _: wanted)
+    # A run that failed, Triton having been away for longer than it tried, is not the last one.
+    monkeypatch.setattr("sensors.registry.time.time", lambda: 1061.0)
+    assert requested(look(registry_sensor, first.cursor)).tags["its/changes"] == wanted[0]
+    monkeypatch.setattr("sensors.registry.time.time", lambda: 10.0)
+    assert requested(look(registry_sensor, first.cursor)).tags["its/changes"] == wanted[0]
 
 
 def test_a_few_predictions_are_collected_once_they_have_waited(look, settings, monkeypatch, tmp_path: Path):

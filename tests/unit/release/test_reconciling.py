@@ -710,6 +710,25 @@ def test_a_canary_that_is_rejected_by_hand_ends_with_the_next_reconcile(platform
     assert platform.reconcile() == []
 
 
+def test_a_canary_whose_end_was_cut_off_stays_pending(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.promote(platform.train_good())
+    second = platform.train_good()
+    platform.promote(second, "canary")
+    platform.registry.set_tag(MODEL_NAME, second, verdicts.REJECTED, "ada: it sees ghosts")
+
+    def away(*_: object) -> None:
+        raise ServerUnavailable("The registry is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(platform.registry, "delete_alias", away)
+        with pytest.raises(ServerUnavailable):
+            platform.reconcile()
+    assert pending(platform.stores, platform.outside) == ["canary: it is to end, it was rejected (ada: it sees ghosts)"]
+    platform.reconcile()
+    assert platform.served("canary") is None
+    assert pending(platform.stores, platform.outside) == []
+
+
 def test_a_wish_that_failed_too_often_is_no_longer_pending(platform: Platform) -> None:
     platform.promote(platform.train_good())
     bad = platform.train()
