@@ -51,6 +51,9 @@ def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]
         "master.port": next(inner),
         "master.port.grpc": next(inner),
         "master.telemetry": "false",
+        # It has no others to hear from, or to be told that it goes, which takes ten seconds each by default.
+        "master.electionTimeout": "1s",
+        "volume.preStopSeconds": 0,
         "master.volumeSizeLimitMB": VOLUME_MB,
         "volume.port": next(inner),
         "volume.port.grpc": next(inner),
