@@ -25,7 +25,7 @@ from its_platform.telemetry import get_log
 if TYPE_CHECKING:
     from its_platform.stores import Stores
 
-Kind = Literal["training", "refusal", "rollback", "alert"]
+Kind = Literal["training", "refusal", "rollback", "canary", "alert"]
 TOLD, NOT_TOLD = "told", "not_told"
 LOG = get_log(__name__)
 

@@ -25,7 +25,7 @@ def canary_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorD
     )
     def watch_canary(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
-            from its_platform.release import canary_state, running_experiment, unfinished_experiment
+            from its_platform.release import canary_state, is_past_patience, running_experiment, unfinished_experiment
             from its_platform.serving.pairs import waiting_pairs
 
             if any(is_active(context.instance, job.name) for job in (canary, experiment, reconcile, learn, release)):
@@ -39,6 +39,8 @@ def canary_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorD
                 return _looked_at(compared.id, context.cursor, time.time())
             waiting = waiting_pairs(opened.settings)
             key = f"{state.version} at {state.percent:g} % against {state.against}, held {state.held}"
+            # Without any pair nobody would look, and be told, that it waits in vain.
+            key += ", for long" if is_past_patience(state, opened.settings.canary) else ""
             if not waiting and key == context.cursor:
                 return dg.SensorResult(skip_reason=f"Version {key}: no new pairs of answers.")
             tags = {"its/trigger": "canary", "its/canary": f"{key}: {waiting} new pairs"}

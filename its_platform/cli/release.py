@@ -255,6 +255,8 @@ def _canary_table(state: CanaryState | None) -> RenderableType:
     found = state.verdict or {}
     facts |= {"step since": state.step_since, "by": state.by, "held": state.held or "no"}
     facts |= {"last verdict": found.get("action", "none yet"), "reasons": "; ".join(found.get("reasons", []))}
+    facts |= {"labels wanted": ", ".join(found.get("labels_wanted", [])) or "none"}
+    facts |= {"to be looked at": ", ".join(found.get("to_be_looked_at", [])) or "nothing"}
     return rows_table([{"fact": name, "value": value} for name, value in facts.items()])
 
 

@@ -58,7 +58,7 @@ def promote(
         mine = [change for change in changes if change.stage == stage and change.version == version]
         failed = next((change for change in mine if change.kind in {"failed", "refused"}), None)
         if failed is not None:
-            _put_alias_back(outside, stage, before)
+            put_alias_back(outside, stage, before)
             raise VersionDoesNotServe(
                 f"Version {version} did not reach {stage}: {failed.reason}", "What was served before goes on serving."
             )
@@ -172,7 +172,8 @@ def pending(stores: Stores, outside: Outside | None = None) -> list[str]:
     return lines
 
 
-def _put_alias_back(outside: Outside, stage: str, before: ModelVersion | None) -> None:
+def put_alias_back(outside: Outside, stage: str, before: ModelVersion | None) -> None:
+    """Have an alias name what it named before a wish that came to nothing."""
     if before is None:
         outside.registry.delete_alias(MODEL_NAME, stage)
     else:

@@ -90,6 +90,13 @@ def judge_canary(
     return Verdict("advance", [f"{evidence.blocks_now} blocks and nothing against it{known}"], numbers, labels_wanted)
 
 
+def most_different(evidence: Evidence, lights: Collection[str], most: int = 5) -> list[str]:
+    """Camera and minute (UTC) of the blocks without a truth in which the two differ most, for who is to label them."""
+    blocks = [block for block in evidence.blocks if block.light in lights and block.gain is None]
+    blocks.sort(key=lambda block: -block.disagreement)
+    return [f"{block.camera_id} {block.minute:%Y-%m-%d %H:%M}" for block in blocks[:most]]
+
+
 def unsafe(evidence: Evidence, settings: CanarySettings, latency_ratio: float, numbers: dict[str, float]) -> list[str]:
     """What ends a canary or an experiment always, whatever else is found: failures and latency.
 

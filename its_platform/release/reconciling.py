@@ -21,7 +21,7 @@ from its_platform.release.experiment import experiment_at, running_experiment, s
 from its_platform.release.hosts.publishing import publish
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import bring_up, fetch_onnx, lead_traffic
-from its_platform.release.stages import SERVED, TAG
+from its_platform.release.stages import SERVED, TAG, has_step
 from its_platform.release.truth import ChangeKind, Lease, Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good, restore_held, retire, route_as_json, true_routes
 from its_platform.serving.repository import Route, route_of
@@ -110,8 +110,12 @@ def why_canary_is_spent(stores: Stores, outside: Outside) -> str | None:
         return None
     if production is not None and canary.version == production.version:
         return "it is in production"
-    mark = _rejection(stores, outside, canary)
-    return f"it was rejected ({mark})" if mark is not None else None
+    if (mark := _rejection(stores, outside, canary)) is not None:
+        return f"it was rejected ({mark})"
+    if production is not None and production.id > truth.first_row(stores, canary).id:
+        # Its gates and its pairs are about another version than the one that it would replace now.
+        return f"version {production.version} came into production, and it was compared with what was there before"
+    return None
 
 
 def end_canary(held: Lease, outside: Outside, by: str, reason: str) -> ReleaseChange:
@@ -149,10 +153,6 @@ def intend(stores: Stores, outside: Outside, stage: str) -> Intention:
     if stage == "canary" and current is not None and (number := experiment_at(current)) is not None:
         return Intention(stage, current, wish.version, refusal=_is_running(number))
     is_served = current is not None and wish.version == current.version
-    if stage == "canary" and current is None:
-        production = truth.served(stores, "production")
-        if production is not None and production.version == wish.version:
-            return Intention(stage, current)
     mark = _rejection(stores, outside, current) if stage == "production" and current is not None else None
     if stage == "canary" and is_served and current is not None and (rejection := _rejection(stores, outside, current)):
         return Intention(stage, current, wish.version, refusal=f"it was rejected ({rejection})")
@@ -278,8 +278,11 @@ def _rejection(stores: Stores, outside: Outside, current: Release) -> str | None
 
 
 def objection_at(stores: Stores, version: ModelVersion, stage: str) -> str | None:
+    is_rejected = verdicts.is_rejected(version, verdicts.waivers(stores, version.version))
+    present = truth.stage_now(stores, version.version, is_rejected)
+    if not has_step(present, stage):
+        return f"it is in {present}, from where there is no way to {stage}"
     if stage == "staging":
-        is_rejected = verdicts.is_rejected(version, verdicts.waivers(stores, version.version))
         return f"it was rejected ({version.tags[verdicts.REJECTED]})" if is_rejected else None
     current = truth.served(stores, "production")
     if stage == "canary" and current is None:

@@ -15,24 +15,29 @@ from its_platform.errors import BadInput, NotFound
 from its_platform.model.scoring import ANY_CLASS
 from its_platform.notifications import Event, tell
 from its_platform.release import truth, verdicts
-from its_platform.release.asking import promote
-from its_platform.release.canary import Verdict, judge_canary
+from its_platform.release.asking import promote, put_alias_back
+from its_platform.release.canary import Verdict, judge_canary, most_different
 from its_platform.release.comparing import gather_evidence
 from its_platform.release.experiment import experiment_at
 from its_platform.release.experimenting import stop_for_freeze
 from its_platform.release.gates import GOLDEN
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.reconciling import end_canary, reconcile_held, tag_stages
-from its_platform.release.truth import Lease, Release, ReleaseChange, change_now
+from its_platform.release.truth import Lease, ReleaseChange, change_now
 from its_platform.release.upkeep import route_as_json, true_routes
+from its_platform.settings import CanarySettings
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryState:
-    """A canary as it stands. since: when it began; percent: its share of the live traffic, since `step_since`."""
+    """A canary as it stands. since: when it began; percent: its share of the live traffic, since `step_since`.
 
+    trial: the number of the row in `releases` with which it began; what was said of an earlier trial is not about this.
+    """
+
+    trial: int
     version: int
     against: int
     percent: float
@@ -74,15 +79,17 @@ def canary_state(stores: Stores) -> CanaryState | None:
     row, production = rows.get("canary"), rows.get("production")
     if row is None or production is None or experiment_at(row) is not None:
         return None
+    first = truth.first_row(stores, row)
     held = verdicts.latest_of(stores, (verdicts.HELD, verdicts.RESUMED))
-    is_held = held is not None and held.action == verdicts.HELD and held.numbers["version"] == row.version
+    is_held = held is not None and held.action == verdicts.HELD and held.numbers.get("trial") == first.id
     looked = verdicts.latest_of(stores, (verdicts.LOOKED,))
-    is_of_this = looked is not None and looked.numbers["version"] == row.version
+    is_of_this = looked is not None and looked.numbers.get("trial") == first.id
     return CanaryState(
+        trial=first.id,
         version=row.version,
         against=production.version,
         percent=float(row.evidence["route"]["percent"]),
-        since=max(_began(stores, row), production.since),
+        since=first.since,
         step_since=row.since,
         by=row.by,
         held=f"by {held.numbers['by']}: {held.reasons[0]}" if held is not None and is_held else None,
@@ -107,19 +114,28 @@ def look_at_canary(stores: Stores, by: str, wait_s: float = 0.0, outside: Outsid
         frozen = verdicts.freeze_in_force(stores)
         if verdict.action == "advance" and (stop := state.held or frozen):
             verdict = replace(verdict, action="wait", reasons=[*verdict.reasons, f"held {stop}"])
-        waited_for = datetime.now(UTC) - state.step_since
-        if verdict.action == "wait" and waited_for > timedelta(seconds=settings.canary.patience_s):
+        is_late = verdict.action == "wait" and is_past_patience(state, settings.canary)
+        if is_late:
             verdict = replace(verdict, reasons=[*verdict.reasons, f"waiting since {state.step_since:%Y-%m-%d %H:%M}"])
         numbers = {
             **verdict.numbers,
             "by": by,
+            "trial": state.trial,
             "action": verdict.action,
             "percent": state.percent,
             "labels_wanted": list(verdict.labels_wanted),
+            "to_be_looked_at": most_different(evidence, verdict.labels_wanted),
+            "is_late": is_late,
         }
+        _tell_who_can_help(stores, state, verdict, numbers)
         _record_look(stores, state, verdict, numbers)
         change = _follow(held, outside, state, verdict, by)
         return Look(state.version, state.percent, verdict, change)
+
+
+def is_past_patience(state: CanaryState, settings: CanarySettings) -> bool:
+    """Whether the canary has been at its share for longer than it is left to itself."""
+    return datetime.now(UTC) - state.step_since > timedelta(seconds=settings.patience_s)
 
 
 def hold_canary(stores: Stores, by: str, why: str) -> CanaryState:
@@ -179,10 +195,13 @@ def _follow(held: Lease, outside: Outside, state: CanaryState, verdict: Verdict,
     further = [step for step in held.stores.settings.canary.steps if step > state.percent]
     if further:
         return _widen(held, outside, state, further[0], by, why)
+    before = outside.registry.by_alias(MODEL_NAME, "production")
     outside.registry.set_alias(MODEL_NAME, "production", state.version)
-    verdicts.record_event(held.stores, verdicts.ASKED, "production", state.version, why, {"by": by})
     changes = reconcile_held(held, outside, by, why, only_new=False)
-    return next((change for change in changes if change.stage == "production"), None)
+    change = next((change for change in changes if change.stage == "production"), None)
+    if change is not None and change.kind in {"failed", "refused"}:
+        put_alias_back(outside, "production", before)
+    return change
 
 
 def _widen(held: Lease, outside: Outside, state: CanaryState, percent: float, by: str, why: str) -> ReleaseChange:
@@ -220,17 +239,28 @@ def _take_back(held: Lease, outside: Outside, state: CanaryState, by: str, why: 
 
 def _record_look(stores: Stores, state: CanaryState, verdict: Verdict, numbers: dict[str, Any]) -> None:
     """Keep a verdict; the same one as last time is kept once."""
-    last = verdicts.latest_of(stores, (verdicts.LOOKED,))
     kept = {name: numbers[name] for name in ("action", "percent", "labels_wanted")}
-    is_same = last is not None and last.numbers["version"] == state.version and last.reasons == verdict.reasons
-    if is_same and last is not None and kept.items() <= last.numbers.items():
+    last = state.verdict
+    if last is not None and last["reasons"] == ["; ".join(verdict.reasons)] and kept.items() <= last.items():
         return
     verdicts.record_event(stores, verdicts.LOOKED, "canary", state.version, "; ".join(verdict.reasons), numbers)
 
 
+def _tell_who_can_help(stores: Stores, state: CanaryState, verdict: Verdict, numbers: dict[str, Any]) -> None:
+    """Tell, once, of lights in which only labels can say which version is right, and of a canary that gets nowhere."""
+    last = state.verdict or {}
+    facts = {"version": state.version, "against": state.against, "percent": state.percent}
+    if asked := sorted(set(verdict.labels_wanted) - set(last.get("labels_wanted", []))):
+        where = {"lights": asked, "to_be_looked_at": numbers["to_be_looked_at"]}
+        said = f"Version {state.version} sees other things than production by {', '.join(asked)}; labels would decide"
+        tell(stores, Event("canary", said, facts | where))
+    if numbers["is_late"] and not last.get("is_late"):
+        tell(stores, Event("canary", f"Version {state.version} goes neither on nor back: {verdict.reasons[0]}", facts))
+
+
 def _said_of_canary(stores: Stores, action: str, by: str, why: str) -> CanaryState:
     state = _canary_or_not_found(stores)
-    verdicts.record_event(stores, action, "canary", state.version, why, {"by": by})
+    verdicts.record_event(stores, action, "canary", state.version, why, {"by": by, "trial": state.trial})
     return _canary_or_not_found(stores)
 
 
@@ -239,15 +269,3 @@ def _canary_or_not_found(stores: Stores) -> CanaryState:
     if state is None:
         raise NotFound("There is no canary.", "`its release promote N --stage canary` makes one.")
     return state
-
-
-def _began(stores: Stores, row: Release) -> datetime:
-    """When the version began to be the canary, through all its steps."""
-    began = row.since
-    for earlier in truth.history(stores, "canary"):
-        if earlier.id >= row.id:
-            continue
-        if earlier.version != row.version or earlier.until is None or earlier.until < began:
-            break
-        began = earlier.since
-    return began

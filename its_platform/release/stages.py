@@ -29,9 +29,14 @@ STEPS: Mapping[Stage, frozenset[Stage]] = {
 }
 
 
+def has_step(present: Stage, wanted: str) -> bool:
+    """Whether a version may go from a stage to another. To stay is always allowed."""
+    return wanted == present or wanted in STEPS[present]
+
+
 def check_step(version: int, present: Stage, wanted: str) -> None:
-    """Raise `BadInput` where there is no such step. To stay is always allowed."""
-    if wanted == present or wanted in STEPS[present]:
+    """Raise `BadInput` where there is no such step."""
+    if has_step(present, wanted):
         return
     ways = ", ".join(sorted(STEPS[present]))
     raise BadInput(f"Version {version} is in {present} and cannot go to {wanted}.", f"From there it goes to: {ways}.")

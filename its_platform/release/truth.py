@@ -129,6 +129,18 @@ def former_versions(stores: Stores, stage: str = "production") -> list[int]:
     return [version for version in dict.fromkeys(found) if current is None or version != current.version]
 
 
+def first_row(stores: Stores, row: Release) -> Release:
+    """The row with which the version of a row began to be at its stage, through all that followed without a break."""
+    first = row
+    for earlier in history(stores, row.stage):
+        if earlier.id >= row.id:
+            continue
+        if earlier.version != row.version or earlier.until is None or earlier.until < first.since:
+            break
+        first = earlier
+    return first
+
+
 def record_release(
     held: Lease,
     *,

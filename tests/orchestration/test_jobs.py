@@ -481,11 +481,15 @@ def test_a_retraining_extends_the_dataset_of_what_is_served(look, decided):
 
 
 def test_a_canary_is_looked_at_when_pairs_came_in_or_its_share_changed(look, settings, monkeypatch):
-    state = SimpleNamespace(version=8, against=7, percent=5.0, held=None)
+    state = SimpleNamespace(version=8, against=7, percent=5.0, held=None, step_since=datetime.now(UTC))
     monkeypatch.setattr("its_platform.release.canary_state", lambda _: state)
     first = look(canary_sensor)
     assert requested(first).tags["its/canary"] == "8 at 5 % against 7, held None: 0 new pairs"
     assert said(look(canary_sensor, first.cursor)).endswith("no new pairs of answers.")
+    state.step_since -= timedelta(seconds=settings.canary.patience_s + 1)
+    late = look(canary_sensor, first.cursor)
+    assert requested(late).tags["its/canary"].endswith("for long: 0 new pairs")
+    assert said(look(canary_sensor, late.cursor)).endswith("no new pairs of answers.")
     settings.pairs_spool.mkdir(parents=True)
     (settings.pairs_spool / "pairs-a.jsonl").write_text("{}\n{}\n")
     assert requested(look(canary_sensor, first.cursor)).tags["its/canary"].endswith("2 new pairs")

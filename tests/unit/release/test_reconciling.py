@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -13,82 +12,13 @@ import sqlalchemy as sa
 from its_platform.errors import BadInput, GateNotPassed, LeaseHeld, NotFound, ServerUnavailable
 from its_platform.notifications import Event
 from its_platform.release import reconciling, truth, verdicts
-from its_platform.release.asking import pending, promote, rollback, stage, status
+from its_platform.release.asking import pending, stage, status
 from its_platform.release.gates import GateResult
-from its_platform.release.outside import Outside
 from its_platform.release.placing import VersionDoesNotServe
-from its_platform.release.reconciling import reconcile
-from its_platform.release.truth import ReleaseChange
 from its_platform.release.upkeep import mend, restore
-from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
-from tests.fakes import CORRUPT, Crash, FakeRegistry, FakeTriton, Steps, fake_outside
-
-MODEL = "detector-yolo-onnx-64"
-PASSED = GateResult("accuracy_floor", "ap50", "golden", 0.8, 0.5, 200, "passed", "")
-FAILED = replace(PASSED, value=0.3, verdict="failed", detail="mAP50 0.300 on 200 golden boxes")
-
-
-@dataclass
-class Platform:
-    """Real rows, and fakes for the registry and Triton."""
-
-    stores: Stores
-    outside: Outside
-    steps: Steps
-
-    @property
-    def registry(self) -> FakeRegistry:
-        return self.outside.registry  # type: ignore[return-value]
-
-    @property
-    def triton(self) -> FakeTriton:
-        return self.outside.server  # type: ignore[return-value]
-
-    def train(self, content: bytes | None = None) -> int:
-        return self.registry.add(content).version
-
-    def judge(self, version: int, *results: GateResult, served: int | None = None) -> None:
-        verdicts.record_judgement(self.stores, version, "test", served, results or (PASSED,))
-
-    def train_good(self) -> int:
-        version = self.train()
-        now = truth.served(self.stores)
-        self.judge(version, served=now.version if now else None)
-        return version
-
-    def promote(self, version: int, stage: str = "production") -> ReleaseChange:
-        return promote(self.stores, version, stage, "tester", "a test", outside=self.outside)
-
-    def reconcile(self) -> list[ReleaseChange]:
-        return reconcile(self.stores, "tester", outside=self.outside)
-
-    def rollback(self) -> ReleaseChange:
-        return rollback(self.stores, "tester", "it misses buses", outside=self.outside)
-
-    def restart_triton(self) -> None:
-        """Another Triton on the same repository, which has loaded nothing yet."""
-        object.__setattr__(self.outside, "server", FakeTriton(self.stores.settings, self.steps))
-        self.triton.forget()
-
-    def served(self, stage: str = "production") -> int | None:
-        row = truth.served(self.stores, stage)
-        return row.version if row is not None else None
-
-    def answering(self, stage: str = "production") -> int:
-        return self.triton.served_version(self.outside.picture(SimpleNamespace()), stage)  # type: ignore[arg-type]
-
-    def assert_served(self, version: int, stage: str = "production") -> None:
-        """Truth, routes and what the front answers with are one."""
-        assert self.served(stage) == version
-        assert self.answering(stage) == version
-        assert self.registry.aliases_set[stage] == version
-
-
-@pytest.fixture
-def platform(stores: Stores) -> Platform:
-    steps = Steps()
-    return Platform(stores, fake_outside(stores.settings, steps=steps), steps)
+from tests.fakes import CORRUPT, Crash
+from tests.unit.release.platform import FAILED, MODEL, PASSED, Platform
 
 
 def test_a_version_that_passed_is_served_and_written_down(platform: Platform) -> None:
@@ -708,6 +638,39 @@ def test_a_canary_that_is_rejected_by_hand_ends_with_the_next_reconcile(platform
     assert "canary" not in (platform.triton.routed() or {})
     assert platform.registry.versions[second].tags["stage"] == "retired"
     assert platform.reconcile() == []
+
+
+@pytest.mark.parametrize("how", ["rollback", "promotion"])
+def test_a_canary_ends_unrejected_when_what_it_is_compared_with_leaves_production(platform: Platform, how: str) -> None:
+    for _ in range(2):
+        platform.promote(platform.train_good())
+    canary, other = platform.train_good(), platform.train_good()
+    platform.promote(canary, "canary")
+    if how == "rollback":
+        platform.rollback()
+    else:
+        platform.promote(other)
+    assert platform.served("canary") is None
+    assert "canary" not in platform.registry.aliases_set
+    assert "canary" not in (platform.triton.routed() or {})
+    assert not platform.registry.versions[canary].tags.get(verdicts.REJECTED)
+    assert pending(platform.stores, platform.outside) == []
+    # Judged anew it may try again.
+    platform.judge(canary, served=platform.served())
+    platform.promote(canary, "canary")
+    platform.assert_served(canary, "canary")
+
+
+def test_a_canary_alias_set_by_hand_on_production_is_refused_and_the_trial_goes_on(platform: Platform) -> None:
+    platform.promote(platform.train_good())
+    second = platform.train_good()
+    platform.promote(second, "canary")
+    platform.registry.set_alias(MODEL_NAME, "canary", 1)
+    (change,) = platform.reconcile()
+    assert (change.kind, change.reason) == ("refused", "it is in production, from where there is no way to canary")
+    assert platform.served("canary") == second
+    assert platform.answering("canary") == second
+    assert pending(platform.stores, platform.outside) == []
 
 
 def test_a_canary_whose_end_was_cut_off_stays_pending(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
