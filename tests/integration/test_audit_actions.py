@@ -25,7 +25,7 @@ from its_platform.release import (
     thaw,
     waive,
 )
-from its_platform.release.canary import Verdict
+from its_platform.release.canary import Evidence, Verdict
 from its_platform.release.placing import VersionDoesNotServe
 from its_platform.retraining import Decision, record_decision
 from its_platform.stores import Stores, versions
@@ -38,7 +38,7 @@ from tests.fakes import CORRUPT, Steps, fake_outside
 from tests.integration.trail import chain, rows, said
 from tests.unit.dataset.footage import add_frames
 from tests.unit.experiments.test_running import Laboratory
-from tests.unit.release.test_reconciling import FAILED, Platform
+from tests.unit.release.platform import FAILED, Platform
 
 NORTH = Owner.of("north", datetime(2026, 5, 1, tzinfo=UTC))
 
@@ -134,7 +134,7 @@ def test_a_canary_that_is_widened_until_it_is_in_production(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores = platform.stores
-    monkeypatch.setattr(rollout, "gather_evidence", lambda *given: None)
+    monkeypatch.setattr(rollout, "gather_evidence", lambda *given: Evidence((), 0))
     monkeypatch.setattr(rollout, "proven_lights", lambda *given: set())
     monkeypatch.setattr(rollout, "judge_canary", lambda *given: Verdict("advance", ["nothing against it"]))
     platform.promote(platform.train_good())

@@ -41,7 +41,7 @@ from its_platform.serving.pairs import SeenBox
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME
 from tests.fakes import Crash, Steps, fake_outside
-from tests.unit.release.test_reconciling import FAILED, Platform
+from tests.unit.release.platform import FAILED, Platform
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
