@@ -32,6 +32,8 @@ from its_platform.stores.prepare import dagster_environment
 
 SUPERVISOR = "supervisor"
 PORTS_IN_ROW = {"objects_inner": INNER_PORTS}
+# One look of the supervisor may wait two minutes for who starts or stops servers, and three for PostgreSQL to start.
+_LONGEST_LOOK_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,13 @@ def _beats(settings: Settings) -> bool:
 
 
 def _supervises(settings: Settings) -> bool:
+    """Whether the supervisor has begun a look, and not so long ago that it must hang in it."""
     record = processes.read_record(settings, SUPERVISOR)
     try:
         beat = json.loads((settings.home / "run" / "supervisor-beat.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(record and beat["pid"] == record.pid)
+    return bool(record and beat["pid"] == record.pid and time.monotonic() - beat["at"] < _LONGEST_LOOK_S)
 
 
 def _program(name: str) -> str:

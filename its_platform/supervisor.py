@@ -291,7 +291,8 @@ def _guarded(what: str, work: Callable[[], None]) -> None:
 def _beat(settings: Settings) -> None:
     path = settings.home / "run" / "supervisor-beat.json"
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps({"pid": os.getpid(), "at": time.time()}))
+    # By the machine's monotonic clock, which its processes share and nobody sets.
+    unfinished.write_text(json.dumps({"pid": os.getpid(), "at": time.monotonic()}))
     unfinished.replace(path)
 
 

@@ -166,9 +166,8 @@ def _of_part(settings: Settings, status: PartStatus) -> Finding:
         what = f"was started {status.uptime_s:.0f} s ago and does not answer yet"
     remedy = f"The supervisor sees to it; else `its up` starts what is missing. Its log is {status.log}."
     if status.name == SUPERVISOR:
-        remedy = (
-            f"`its up` starts it; nothing else revives it, and until then it revives nothing. Its log is {status.log}."
-        )
+        cure = "`its up` starts it" if status.state == "died" else "`its down` and `its up` start it anew"
+        remedy = f"{cure}; nothing else revives it, and until then it revives nothing. Its log is {status.log}."
     # The last line of a log that tells of no error is no reason.
     why = f": {status.note}" if any(word in status.note for word in ("rror", "FATAL")) else ""
     return Finding(status.title, False, f"{what}{why}", remedy)

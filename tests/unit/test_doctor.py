@@ -109,9 +109,12 @@ def test_a_server_that_is_ill_is_named_with_its_reason_where_it_gave_one(
     assert "The supervisor sees to it" in found.remedy
 
 
-def test_the_supervisor_that_died_is_not_said_to_come_back_by_itself() -> None:
-    status = PartStatus("supervisor", "Supervisor", "", "died", None, None, None, "supervisor.log")
-    assert "nothing else revives it" in servers._of_part(load_settings(), status).remedy
+@pytest.mark.parametrize(("state", "cure"), [("died", "`its up` starts it"), ("no answer", "`its down` and `its up`")])
+def test_a_supervisor_that_died_or_hangs_is_not_said_to_come_back_by_itself(state: str, cure: str) -> None:
+    status = PartStatus("supervisor", "Supervisor", "", state, None, None, None, "supervisor.log")
+    remedy = servers._of_part(load_settings(), status).remedy
+    assert remedy.startswith(cure)
+    assert "nothing else revives it" in remedy
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from its_platform import dagster_runs, processes
 from its_platform.dagster_runs import JobRun
 from its_platform.errors import ServerUnavailable
+from its_platform.parts import SUPERVISOR, part_named
 from its_platform.settings import Settings
 from its_platform.stack import restart_part
 from its_platform.stores.objects import DirectoryStore
-from its_platform.supervisor import ExpiryWatch, RunWatch, _guarded
+from its_platform.supervisor import ExpiryWatch, RunWatch, _beat, _guarded
 
 
 class Dagster:
@@ -151,3 +153,15 @@ def test_a_part_that_somebody_else_started_since_is_left_alone(
     restart_part(settings, "mlflow", is_patient=False, seen=dead)
     assert stopped == []
     assert processes.read_record(settings, "mlflow") == new
+
+
+def test_a_supervisor_that_hangs_in_a_look_is_not_well(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor, now = part_named(SUPERVISOR), time.monotonic()
+    processes.write_record(settings, processes.Record(SUPERVISOR, os.getpid(), "a birth", "", "", []))
+    assert not supervisor.is_healthy(settings), "it has not looked yet"
+    _beat(settings)
+    # However far somebody sets the clock.
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    for later_s, is_well in ((0.0, True), (150.0, True), (600.0, False)):
+        monkeypatch.setattr("time.monotonic", lambda later_s=later_s: now + later_s)
+        assert supervisor.is_healthy(settings) == is_well
