@@ -21,7 +21,7 @@ from its_platform.parts import SUPERVISOR, Part, part_named, parts_of
 from its_platform.running_versions import running_version
 from its_platform.settings import REPOSITORY, Settings
 from its_platform.stores import postgres
-from its_platform.stores.postgres import data_folder, is_running, server_process, socket_folder, stop_postgres
+from its_platform.stores.postgres import is_running, server_process, socket_folder, stop_postgres
 from its_platform.stores.prepare import prepare, write_dagster_home
 from its_platform.telemetry import Progress, get_log, no_progress
 
@@ -358,7 +358,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
         process.pid if process else None,
         round(processes.memory_mb([process, *process.children()]), 1) if process else None,
         round(processes.age_s(process), 1) if process else None,
-        str(data_folder(settings) / "server.log"),
+        str(postgres.log_file(settings)),
         version=postgres.server_version(settings) if is_answering else None,
     )
 

@@ -39,6 +39,7 @@ _REPOSITORY_EVERY_S = 30.0
 _RUNS_EVERY_S = 10.0
 _EXPIRY_EVERY_S = 86_400.0
 _HOSTS_EVERY_S = 10.0
+_LOGS_EVERY_S = 60.0
 
 
 class Watch(Protocol):
@@ -78,6 +79,7 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
     watches: list[Watch] = [
         TritonWatch(part.own(settings), restarts[part.name], part.name, home=settings) for part in tritons
     ]
+    watches.append(LogWatch(settings))
     if not settings.is_host:
         watches += [RepositoryWatch(settings), RunWatch(settings), ExpiryWatch(settings), HostsWatch(settings)]
     while not is_over:
@@ -233,6 +235,21 @@ class ExpiryWatch:
         removed = expire(open_plain(self.settings), retention_of(self.settings))
         if removed:
             LOG.warning("objects and versions that had expired are removed", count=removed)
+
+
+@dataclass
+class LogWatch:
+    """Has logs that grow too long begin anew: a part that lives for months never gets to its next start."""
+
+    settings: Settings
+    next_at: float = 0.0
+
+    def look(self, now: float) -> None:
+        if now < self.next_at:
+            return
+        self.next_at = now + _LOGS_EVERY_S
+        for log in self.settings.logs.glob("*.log"):
+            processes.rotate(log)
 
 
 @dataclass

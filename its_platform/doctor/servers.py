@@ -11,7 +11,7 @@ from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
 from its_platform.stack import PartStatus, dagster_query, is_up, part_status
 from its_platform.stores.objects import S3Store, open_keys, open_plain
-from its_platform.stores.postgres import data_folder, is_running, server_process
+from its_platform.stores.postgres import is_running, log_file, server_process
 from its_platform.stores.retention import lacking, retention_of
 
 _NOT_UP = "not started; `its up` starts it"
@@ -37,7 +37,7 @@ def check_certificates(settings: Settings) -> list[Finding]:
 def check_database(settings: Settings) -> list[Finding]:
     """The server, and whether the tables are those of this code."""
     if settings.runs_postgres and not is_running(settings):
-        remedy = f"Read {data_folder(settings) / 'server.log'}, then `its down` and `its up`."
+        remedy = f"Read {log_file(settings)}, then `its down` and `its up`."
         if server_process(settings) is not None:
             return [Finding("database", False, "does not take connections", remedy)]
         if is_up(settings):

@@ -31,7 +31,7 @@ import psutil
 from its_platform.certificates import Certificates, ensure_certificates
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.private_files import password, write_file
-from its_platform.processes import port_owner
+from its_platform.processes import port_owner, rotate
 from its_platform.settings import Settings
 
 # sun_path holds 108 bytes; the terminating zero and PostgreSQL's own ".lock" leave this much for folder and name.
@@ -58,6 +58,11 @@ def data_folder(settings: Settings) -> Path:
     if settings.profile == "services":
         return settings.services.absolute() / "postgres"
     return settings.home.absolute() / "postgres"
+
+
+def log_file(settings: Settings) -> Path:
+    """Where the server says what it does, beside the logs of the parts."""
+    return settings.logs.absolute() / "postgres.log"
 
 
 def server_password(settings: Settings) -> str:
@@ -129,7 +134,7 @@ def start_postgres(settings: Settings) -> None:
         options = " ".join(
             f"-c {shlex.quote(option)}" for option in (*_OPTIONS, f"unix_socket_directories={folder}", *listening)
         )
-        log = data / "server.log"
+        log = _prepare_log(settings, user)
         command = [
             programs / "pg_ctl", "-D", data, "-w", "-t", str(_START_TIMEOUT_S), "-l", log, "-o", options, "start",
         ]  # fmt: skip
@@ -346,6 +351,18 @@ def _prepare_socket_folder(settings: Settings, user: str | None) -> Path:
         if user is not None:
             shutil.chown(folder, user, user)
     return folder
+
+
+def _prepare_log(settings: Settings, user: str | None) -> Path:
+    log = log_file(settings)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    rotate(log)
+    if user is not None:
+        # pg_ctl opens it as the server's user, who may make no file in that folder.
+        log.touch(mode=0o600)
+        _open_way_to(log)
+        shutil.chown(log, user, user)
+    return log
 
 
 def _call(command: Sequence[object], user: str | None, timeout_s: float) -> subprocess.CompletedProcess[str]:

@@ -152,7 +152,7 @@ def _move_postgres(settings: Settings, to: Address) -> None:
         subprocess.run(
             [
                 program.removesuffix("postgres") + "pg_ctl", "-D", str(data), "-w", "-m", "fast",
-                "-l", str(data / "server.log"), "-o", " ".join(f"-c {shlex.quote(option)}" for option in moved),
+                "-l", str(postgres.log_file(settings)), "-o", " ".join(f"-c {shlex.quote(option)}" for option in moved),
                 "restart",
             ],
             user=owner, group=owner, extra_groups=[], cwd="/", check=True, stdin=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ from its_platform.stores.database import Database, dispose_engines
 from its_platform.stores.postgres import (
     data_folder,
     is_running,
+    log_file,
     server_process,
     socket_folder,
     socket_name,
@@ -68,6 +69,22 @@ def test_two_processes_that_start_it_at_once_meet_on_one_server(home: Settings) 
     assert len(answers) == 1
     assert answers != {""}
     assert is_running(home), "it outlives the processes that started it"
+
+
+def test_its_words_lie_with_those_of_the_parts_and_go_on_after_the_log_was_emptied(home: Settings) -> None:
+    def refused(word: str) -> None:
+        with Database(home).engine.connect() as connection, pytest.raises(sa.exc.DBAPIError):
+            connection.execute(sa.text(f"SELECT 1 FROM {word}"))
+
+    refused("first_word")
+    log = log_file(home)
+    assert log == home.logs / "postgres.log"
+    assert "first_word" in log.read_text()
+    os.truncate(log, 0)
+    refused("second_word")
+    assert log.read_text().lstrip().startswith("2")
+    assert "second_word" in log.read_text()
+    assert "first_word" not in log.read_text()
 
 
 def test_a_killed_server_is_started_by_the_next_use_with_its_rows(home: Settings) -> None:

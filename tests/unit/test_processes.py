@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -49,3 +52,39 @@ def test_a_process_that_is_gone_has_no_birth(sleeper: subprocess.Popen[bytes]) -
     assert processes.birth_of(sleeper.pid) == ""
     with pytest.raises(psutil.NoSuchProcess):
         processes.age_s(process)
+
+
+def long_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(processes, "_LOG_LIMIT_BYTES", 10)
+    log = folder / "mlflow.log"
+    log.write_text("what was said before\n")
+    log.chmod(0o600)
+    return log
+
+
+def test_a_log_that_is_too_long_begins_anew_under_the_writer_that_has_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = long_log(tmp_path, monkeypatch)
+    with log.open("ab", buffering=0) as writer:
+        processes.rotate(log)
+        writer.write(b"new\n")
+    assert log.read_text() == "new\n"
+    before = tmp_path / "mlflow.log.1"
+    assert before.read_text() == "what was said before\n"
+    assert before.stat().st_mode & 0o077 == 0, "the copy is nobody else's to read either"
+    processes.rotate(log)
+    assert log.read_text() == "new\n", "it is short enough"
+
+
+def test_a_log_that_there_is_no_room_to_keep_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = long_log(tmp_path, monkeypatch)
+
+    def fill(source: Path, target: Path) -> None:
+        target.write_text("what was")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy", fill)
+    processes.rotate(log)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.log"]
+    assert log.read_text() == "what was said before\n"

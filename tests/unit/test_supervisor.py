@@ -15,7 +15,7 @@ from its_platform.parts import SUPERVISOR, part_named
 from its_platform.settings import Settings
 from its_platform.stack import restart_part
 from its_platform.stores.objects import DirectoryStore
-from its_platform.supervisor import ExpiryWatch, RunWatch, _beat, _guarded
+from its_platform.supervisor import ExpiryWatch, LogWatch, RunWatch, _beat, _guarded
 
 
 class Dagster:
@@ -96,6 +96,27 @@ def test_footage_that_expired_is_removed_once_a_day_where_nobody_else_does_it(se
     assert look(3600.0) == ["frames/old.jpg"]
     assert look(90_000.0) == []
     assert elsewhere.work is None
+
+
+def test_logs_that_grow_while_their_parts_live_are_rotated_every_minute(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_LOG_LIMIT_BYTES", 10)
+    settings.logs.mkdir(parents=True)
+    logs, watch = [settings.logs / name for name in ("triton.log", "postgres.log")], LogWatch(settings)
+
+    def look(now: float) -> list[int]:
+        for log in logs:
+            log.write_text("so many words")
+        watch.look(now)
+        return [log.stat().st_size for log in logs]
+
+    assert look(0.0) == [0, 0]
+    assert look(30.0) == [13, 13], "not yet"
+    assert look(61.0) == [0, 0]
+    assert sorted(path.name for path in settings.logs.iterdir()) == [
+        "postgres.log", "postgres.log.1", "triton.log", "triton.log.1",
+    ]  # fmt: skip
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
