@@ -1,7 +1,7 @@
 """What the platform says about itself while it works, and silence towards the outside.
 
 `get_log` is the one way to log, `configure_logs` decides once for a process how that is written, `correlated` names
-the run, the frame or the request that everything said meanwhile belongs to. `Progress` is how long work reports; a
+the run, the camera or the request that everything said meanwhile belongs to. `Progress` is how long work reports; a
 terminal, Dagster's log and a JSON-lines file each give their own. Every tool's own telemetry is switched off by
 `silence_tools`, which each process calls first.
 """
@@ -176,7 +176,7 @@ def _clean(value: Any) -> Any:
 
 @contextmanager
 def correlated(**ids: str) -> Iterator[None]:
-    """Have every line of the log carry these until the block ends: `run`, `frame`, `request`, `camera`."""
+    """Have every line of the log carry these until the block ends: `run`, `camera`, `request`."""
     import structlog
 
     with structlog.contextvars.bound_contextvars(**ids):

@@ -12,6 +12,7 @@ import bisect
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from its_platform.frames.quality import Signature, measure_with
 from its_platform.frames.sources import available_until, expected_frames, is_live, read_frames
 from its_platform.stores.keys import KeyDestroyed, Owner
 from its_platform.stores.object_store import ObjectDamaged
-from its_platform.telemetry import Progress, get_log, no_progress
+from its_platform.telemetry import Progress, correlated, get_log, no_progress
 from its_platform.tracing import span
 
 if TYPE_CHECKING:
@@ -99,9 +100,10 @@ def ingest(
     """Take in the camera's frames from `since` (included) to `until` (not); all there are without them.
 
     Safe to run again, after an interruption, and twice at once. Raises `NotFound`, `BadInput` (what was stored before
-    stays), and `PermanentError` where the camera's privacy policy cannot be kept. A camera is a span.
+    stays), and `PermanentError` where the camera's privacy policy cannot be kept. A camera is a span, and what is said
+    meanwhile carries its name.
     """
-    with span("ingest", camera=camera_id) as note:
+    with correlated(camera=camera_id), span("ingest") as note:
         result = _ingest(stores, get_camera(stores, camera_id), since, until, progress)
         note(added=result.added, duplicates=result.duplicates, rejected=result.rejected)
     return result
@@ -222,7 +224,7 @@ class _Keeper:
             return
         self.tally.hidden += hidden
         key = object_key(owner, name)
-        self.writes.append(self.writers.submit(self.stores.objects.put, key, data, owner))
+        self.writes.append(self.writers.submit(copy_context().run, self.stores.objects.put, key, data, owner))
         self.rows.append(
             FrameRow(
                 camera_id=self.camera.camera_id,
@@ -264,7 +266,7 @@ class _Keeper:
         self.flushed_at = time.monotonic()
         if not rows:
             return
-        LOG.info("frames are stored", camera=self.camera.camera_id, frames=added, until=str(self.last))
+        LOG.info("frames are stored", frames=added, until=str(self.last))
         if is_live(self.camera) and self.last is not None:
             # A stream has no end at which it would be marked.
             _mark(self.stores, self.camera.camera_id, self.last.isoformat(), len(self.kept.times))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from its_platform.frames.sources import read_frames
 from its_platform.serving.client import Answer, DetectorClient
 from its_platform.serving.replicas import live_endpoints
 from its_platform.stores import Stores
-from its_platform.telemetry import Progress, get_log, no_progress
+from its_platform.telemetry import Progress, correlated, get_log, no_progress
 
 LOG = get_log(__name__)
 TASK = "live frames"
@@ -117,15 +118,18 @@ async def _watch(
     slots = asyncio.Semaphore(concurrency)
 
     async def ask(client: DetectorClient, frame: Frame) -> None:
+        # The name under which the front's log has it too.
+        request = uuid.uuid4().hex
+        with correlated(request=request, camera=frame.camera_id):
+            await ask_as(request, client, frame)
+
+    async def ask_as(request: str, client: DetectorClient, frame: Frame) -> None:
         try:
-            answer = await client.detect(frame.image, frame.camera_id, frame.captured_at, stage, purpose=purpose)
-        except ServerUnavailable as error:
-            LOG.warning(
-                "frame got no answer",
-                camera=frame.camera_id,
-                captured_at=frame.captured_at.isoformat(),
-                reason=error.message,
+            answer = await client.detect(
+                frame.image, frame.camera_id, frame.captured_at, stage, purpose=purpose, request_id=request
             )
+        except ServerUnavailable as error:
+            LOG.warning("frame got no answer", captured_at=frame.captured_at.isoformat(), reason=error.message)
             tally.failed += 1
             tally.failed_in_a_row += 1
             if len(tally.problems) < 5:

@@ -24,6 +24,7 @@ from its_platform.frames.ingest import has_new_footage, ingest, load_image
 from its_platform.simulation.timeline import append_segment
 from its_platform.stores import Stores
 from its_platform.stores.keys import Owner
+from its_platform.telemetry import correlation
 
 Write = Callable[..., Path]
 START = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -251,6 +252,22 @@ def test_a_policy_that_cannot_be_kept_stops_the_ingest_before_anything_is_stored
 def test_an_unknown_camera_is_told(stores: Stores) -> None:
     with pytest.raises(NotFound, match="nobody"):
         ingest(stores, "nobody")
+
+
+def test_what_is_said_while_a_camera_is_taken_in_carries_its_name(
+    stores: Stores, video: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, said = stores.objects.put, []
+
+    def told_put(*asked: object) -> None:
+        said.append(correlation())
+        put(*asked)
+
+    monkeypatch.setattr(stores.objects, "put", told_put)
+    ingest(stores, video, progress=lambda *words: said.append(correlation()))
+    assert len(said) == 12 + 13, "from the threads that write the objects too"
+    assert {str(ids) for ids in said} == {"{'camera': 'a'}"}
+    assert correlation() == {}
 
 
 def test_a_camera_is_a_span_with_what_came_of_it(stores: Stores, video: str, monkeypatch: pytest.MonkeyPatch) -> None:

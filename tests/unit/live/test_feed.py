@@ -20,6 +20,7 @@ from its_platform.live import feed
 from its_platform.live.feed import GIVE_UP_AFTER, watch_cameras
 from its_platform.serving.client import Answer
 from its_platform.settings import load_settings
+from its_platform.telemetry import correlation
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STORES: Any = SimpleNamespace(settings=load_settings(home=Path("no-home")))
@@ -30,6 +31,7 @@ class Front:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, datetime, str, str | None]] = []
+        self.requests: list[str] = []
         self.under_way = self.most_under_way = 0
         self.fails: set[int] = set()
 
@@ -43,9 +45,16 @@ class Front:
         pass
 
     async def detect(
-        self, image: Any, camera_id: str, captured_at: datetime, stage: str | None = None, purpose: str = ""
+        self,
+        image: Any,
+        camera_id: str,
+        captured_at: datetime,
+        stage: str | None = None,
+        purpose: str = "",
+        request_id: str = "",
     ) -> Answer:
         number = len(self.asked)
+        self.requests.append(request_id)
         self.asked.append((camera_id, captured_at, purpose, stage))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -117,6 +126,19 @@ def test_a_frame_without_an_answer_is_counted_and_the_feed_goes_on(front: Front)
     front.fails = {3, 4, 11}
     result = watch_cameras(STORES, ["north"])
     assert (result.frames, result.failed, result.problems) == (27, 3, ["away"] * 3)
+
+
+def test_what_is_said_of_a_frame_carries_its_camera_and_the_name_of_its_request(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    front.fails = {3, 4}
+    watch_cameras(STORES, ["north", "south"])
+    said = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    assert [facts["event"] for facts in said] == ["frame got no answer"] * 2
+    assert [facts["request"] for facts in said] == front.requests[3:5]
+    assert [facts["camera"] for facts in said] == [name for name, *_ in front.asked[3:5]]
+    assert len(set(front.requests)) == 60
+    assert correlation() == {}
 
 
 def test_a_server_that_stays_away_ends_the_feed(front: Front) -> None:
