@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from redis import Redis, RedisError
 
 from faults import test_faults as embedded
 from faults.relay import behind_relay
@@ -18,8 +20,10 @@ from faults.test_faults import count_frames, feed, missing_live, reported, wait_
 from its_platform import certificates
 from its_platform.demo.run import segment_times
 from its_platform.doctor import loop, machine, servers
+from its_platform.serving.client import detect_once
 from its_platform.stack import renew_certificates, restart_part
 from its_platform.stores import postgres
+from its_platform.stores.cache_server import redis_url
 from its_platform.stores.database import dispose_engines
 
 PROFILE = "services"
@@ -34,10 +38,14 @@ test_a_killed_triton = embedded.test_a_killed_triton_is_started_again_and_serves
 
 def test_without_redis_the_front_answers_and_shares_again_when_it_is_back(stand: Stand) -> None:
     version = stand.version()
+    until(lambda: is_shared(stand), "an answer gets into Redis", poll_s=1.0)
     with stand.fault("kill -9", "Redis") as record:
         killed = kill_part(stand.settings, "redis")
         stand.named(record, "Redis: has died", servers.check_servers)
+        ask_live(stand)
         until(lambda: is_back(stand.settings, "redis", killed), "Redis is back")
+        # Nothing of its past was kept, so that what it holds came after it was back.
+        until(lambda: is_shared(stand), "an answer gets into the new Redis", poll_s=1.0)
         stand.serves(version)
 
 
@@ -133,3 +141,28 @@ test_a_killed_triton_that_loads = embedded.test_a_triton_killed_while_it_loads_a
 # The reckoning
 
 test_the_reckoning = embedded.test_nothing_acknowledged_is_missing_or_there_twice_and_the_doctor_is_content
+
+
+# What the tests above are made of
+
+
+def ask_live(stand: Stand) -> None:
+    """Have the front answer a live picture that it never saw; one that it remembers would not go to Redis again.
+
+    Its time is that of the first dataset, and always the same: one row before all windows that drift is judged in.
+    """
+    picture = np.random.default_rng().integers(0, 255, (96, 160, 3), np.uint8)
+    at, _ = segment_times(stand.demo, "first dataset")
+    detect_once(stand.settings, picture, camera_id="sharing", captured_at=at, purpose="live")
+
+
+def is_shared(stand: Stand) -> bool:
+    """Whether Redis holds an answer, after the front was asked for one more."""
+    ask_live(stand)
+    url = redis_url(stand.settings)
+    assert url is not None
+    try:
+        with Redis.from_url(url) as shared:
+            return bool(shared.keys("its:answer:*"))
+    except RedisError:
+        return False
