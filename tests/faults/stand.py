@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import yaml
@@ -43,6 +43,9 @@ from its_platform.stores.database import database_url
 from its_platform.stores.object_server import INNER_PORTS
 from its_platform.telemetry import no_progress
 from ports import free_port_range
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POLL_S = 0.25
 # What takes seconds on a quiet machine; a wait ends with its fact, not with its time.
@@ -95,6 +98,8 @@ class Stand:
     has_own_disk: bool = False
     records: list[FaultRecord] = field(default_factory=list)
     requester: subprocess.Popen[bytes] | None = None
+    # Camera and capture time of every frame that was ever seen in the index.
+    frames_seen: set[tuple[str, datetime]] = field(default_factory=set)
 
     @property
     def stores(self) -> Stores:
@@ -122,6 +127,7 @@ class Stand:
                 add_camera(self.stores, Camera(camera_id=view, source=source, sample_interval_s=pause))
         segment_times(self.demo, "first dataset")
         self.wait_released(newer_than=0)
+        self.frames()
         log = (self.settings.logs / "requester.log").open("ab")
         path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
         self.requester = subprocess.Popen(
@@ -275,16 +281,33 @@ class Stand:
         ]
         return numbers[0]
 
-    def frames_of(self, since: datetime, to: datetime) -> tuple[int, int, int]:
-        """Frames that the cameras gave in a span of time, how many of them the index lacks, how many it has twice."""
+    def frames(self) -> pd.DataFrame:
+        """Camera, capture time and object of each frame in the index, which are remembered as seen."""
         from its_platform.frames.index import FrameIndex
 
-        rows = FrameIndex(self.stores).query(since=since, until=to, columns=["camera_id", "captured_at", "object_key"])
-        given = len(SCALE.views) * round((to - since).total_seconds() / SCALE.sample_interval_s)
-        # Of a scene that stands still some frames are left out as duplicates, by design.
-        twice = int(rows.duplicated(["camera_id", "captured_at"]).sum())
-        lost = sum(not self.stores.objects.exists(key) for key in rows["object_key"])
-        return given, lost, twice
+        rows = FrameIndex(self.stores).query(columns=["camera_id", "captured_at", "object_key"])
+        self.frames_seen.update(zip(rows["camera_id"], rows["captured_at"], strict=True))
+        return rows
+
+    def frames_of(self, since: datetime, to: datetime) -> tuple[int, int, int]:
+        """Frames of a span of time that ingests called taken in, how many are lost, how many the index has twice.
+
+        An ingest writes beside its mark how many frames of the camera there are then; what it left out as duplicates
+        is not among them. One that came after a loss would count without what was lost, and what was seen before is
+        not forgotten. Lost is what the index lacks, of any time, and what it has without an object.
+        """
+        from its_platform.stores.schema import IngestMark
+
+        rows = self.frames()
+        with self.stores.database.session() as session:
+            said = Counter({mark.camera_id: mark.detail["frames"] for mark in session.scalars(sa.select(IngestMark))})
+        said |= Counter(camera_id for camera_id, _ in self.frames_seen)
+        of_other_times = sum(not since <= at < to for _, at in self.frames_seen)
+        inside = rows[(rows["captured_at"] >= since) & (rows["captured_at"] < to)]
+        twice = int(inside.duplicated(["camera_id", "captured_at"]).sum())
+        held = len(rows.drop_duplicates(["camera_id", "captured_at"]))
+        lost = said.total() - held + sum(not self.stores.objects.exists(key) for key in inside["object_key"])
+        return said.total() - of_other_times, lost, twice
 
     # The requester's side
 
