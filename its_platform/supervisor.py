@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Protocol
 
 from its_platform import dagster_runs, processes
+from its_platform.clock import Clock
 from its_platform.errors import BadInput, ItsError, LeaseHeld
 from its_platform.settings import Settings, load_settings
 from its_platform.stores.objects import open_plain
@@ -82,8 +83,9 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
     watches.append(LogWatch(settings))
     if not settings.is_host:
         watches += [RepositoryWatch(settings), RunWatch(settings), ExpiryWatch(settings), HostsWatch(settings)]
+    clock = Clock()
     while not is_over:
-        _guarded("heartbeat", lambda: _beat(settings))
+        _guarded("heartbeat", lambda: _beat(settings, clock))
         now = time.monotonic()
         if settings.runs_postgres:
             _guarded("PostgreSQL", lambda: start_postgres(settings))
@@ -305,11 +307,14 @@ def _guarded(what: str, work: Callable[[], None]) -> None:
         LOG.exception("failed", what=what)
 
 
-def _beat(settings: Settings) -> None:
+def _beat(settings: Settings, clock: Clock) -> None:
+    if step_s := clock.look():
+        LOG.warning("the clock was set", by_s=round(step_s))
     path = settings.home / "run" / "supervisor-beat.json"
     unfinished = path.with_suffix(".part")
+    seen = {"clock_offset_s": clock.offset_s, "clock_set_by_s": clock.set_by_s}
     # By the machine's monotonic clock, which its processes share and nobody sets.
-    unfinished.write_text(json.dumps({"pid": os.getpid(), "at": time.monotonic()}))
+    unfinished.write_text(json.dumps({"pid": os.getpid(), "at": time.monotonic(), **seen}))
     unfinished.replace(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,10 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from its_platform import processes
+from its_platform import clock, processes
 from its_platform.dagster_runs import CLOCK_TOLERANCE_S, ticks_ahead_s
 from its_platform.doctor.finding import Finding
-from its_platform.parts import parts_of
+from its_platform.parts import SUPERVISOR, parts_of
 from its_platform.settings import Settings
 from its_platform.stores.postgres import is_running
 
@@ -104,7 +105,38 @@ def check_clock(settings: Settings) -> list[Finding]:
             "Set it by NTP. The supervisor restarts Dagster's daemon within 10 s; without one, `its down`, `its up`."
         )
         return [Finding("clock", False, told, remedy)]
+    if by_s := _set_by_s(settings):
+        return [Finding("clock", False, *_step_told(by_s))]
     return [Finding("clock", True, f"{now:%Y-%m-%d %H:%M:%S} UTC")]
+
+
+def _set_by_s(settings: Settings) -> float:
+    """By how much the clock was set since the supervisor began to look, forward positive; 0 where nobody looks."""
+    record = processes.read_record(settings, SUPERVISOR)
+    if record is None or processes.find(record) is None:
+        return 0.0
+    try:
+        beat = json.loads((settings.home / "run" / "supervisor-beat.json").read_text())
+        if beat["pid"] != record.pid:
+            return 0.0
+        set_by_s = beat["clock_set_by_s"] + clock.step_s(beat["clock_offset_s"], clock.offset_s())
+    except (OSError, ValueError, KeyError):
+        # It has not looked yet.
+        return 0.0
+    return float(set_by_s) if abs(set_by_s) > clock.TOLERANCE_S else 0.0
+
+
+def _step_told(by_s: float) -> tuple[str, str]:
+    """What is said of a clock that was set, and what to do."""
+    if by_s < 0:
+        told, meanwhile = "back", "pauses that lie in the future count as over"
+    else:
+        told = "forward"
+        meanwhile = "cool-downs count as over, certificates may as expired, and retention may remove too early"
+    return (
+        f"it was set {told} by {abs(by_s):.0f} s while the supervisor ran",
+        f"Set it by NTP; meanwhile {meanwhile}. Where it is right now, `its down`, `its up` take it as it is.",
+    )
 
 
 def check_ports(settings: Settings) -> list[Finding]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import namedtuple
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from its_platform import dagster_runs, doctor
+from its_platform import clock, dagster_runs, doctor, processes
+from its_platform.clock import Clock
 from its_platform.dagster_runs import JobRun
 from its_platform.doctor import loop, machine, servers
 from its_platform.doctor.finding import Finding
@@ -18,6 +21,7 @@ from its_platform.settings import Settings, load_settings
 from its_platform.stack import PartStatus
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import S3Store, open_keys
+from its_platform.supervisor import _beat
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -63,6 +67,32 @@ def test_a_clock_that_was_set_back_is_named_by_the_sensors_that_wait_for_the_old
     (found,) = ill(machine.check_clock(settings))
     assert "it was set back: Dagster's sensors last looked 86400 s in the future" in found.finding
     monkeypatch.setattr(machine, "ticks_ahead_s", lambda settings: -3.0)
+    assert ill(machine.check_clock(settings)) == []
+
+
+@pytest.mark.parametrize(("by_s", "said"), [(86_400.0, "forward by 86400 s"), (-3600.0, "back by 3600 s")])
+def test_a_clock_that_was_set_is_named_with_its_seconds_until_it_is_set_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, by_s: float, said: str
+) -> None:
+    ahead = 0.0
+    monkeypatch.setattr(clock, "offset_s", lambda: 1.7e9 + ahead)
+    us = processes.Record("supervisor", os.getpid(), processes.birth_of(os.getpid()), "", "", [])
+    processes.write_record(settings, us)
+    assert ill(machine.check_clock(settings)) == [], "nobody has looked yet"
+    seen = Clock(clock.offset_s())
+    _beat(settings, seen)
+    assert ill(machine.check_clock(settings)) == []
+    ahead = by_s
+    for _ in range(2):
+        # At once, and when the supervisor has seen it too.
+        (found,) = ill(machine.check_clock(settings))
+        assert found.finding == f"it was set {said} while the supervisor ran"
+        assert "NTP" in found.remedy
+        _beat(settings, seen)
+    processes.write_record(settings, replace(us, birth="another boot"))
+    assert ill(machine.check_clock(settings)) == [], "the beat of a supervisor that is gone says nothing of now"
+    processes.write_record(settings, us)
+    ahead = 5.0
     assert ill(machine.check_clock(settings)) == []
 
 

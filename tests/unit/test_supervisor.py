@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from its_platform import dagster_runs, processes
+from its_platform.clock import Clock
 from its_platform.dagster_runs import JobRun
 from its_platform.errors import ServerUnavailable
 from its_platform.parts import SUPERVISOR, part_named
@@ -180,7 +181,7 @@ def test_a_supervisor_that_hangs_in_a_look_is_not_well(settings: Settings, monke
     supervisor, now = part_named(SUPERVISOR), time.monotonic()
     processes.write_record(settings, processes.Record(SUPERVISOR, os.getpid(), "a birth", "", "", []))
     assert not supervisor.is_healthy(settings), "it has not looked yet"
-    _beat(settings)
+    _beat(settings, Clock())
     # However far somebody sets the clock.
     monkeypatch.setattr("time.time", lambda: 0.0)
     for later_s, is_well in ((0.0, True), (150.0, True), (600.0, False)):
