@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,16 @@ def clone(simulated: Stores, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that the pipeline left, by its path."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore"]
+    return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 @pytest.mark.slow
 @pytest.mark.services
-@pytest.mark.timeout(900)
-def test_an_experiment_gives_the_weights_and_figures_of_the_registered_training_and_asks_no_server(
+@pytest.mark.timeout(1200)
+def test_an_experiment_gives_the_weights_and_figures_of_the_registered_training_twice_and_asks_no_server(
     simulated: Stores, clone: Callable[..., str], tmp_path: Path
 ) -> None:
     clone("dvc", "exp", "run", *(word for name, value in CHANGED.items() for word in ("-S", f"{name}={value}")))
@@ -105,3 +112,9 @@ def test_an_experiment_gives_the_weights_and_figures_of_the_registered_training_
     assert "https://" not in page
     again = Parameters.model_validate(pipeline_parameters(simulated, version))
     assert again.training == TINY.model_copy(update={"weights": STARTER_WEIGHTS.relative_to(ROOT)})
+    first, lock = digests(tmp_path / "clone" / "pipeline"), (tmp_path / "clone" / "dvc.lock").read_text("utf-8")
+    told = clone("dvc", "repro", "-f")
+    assert all(f"Running stage '{stage}'" in told for stage in ("dataset", "train", "export", "evaluate"))
+    assert digests(tmp_path / "clone" / "pipeline") == first
+    assert (tmp_path / "clone" / "dvc.lock").read_text("utf-8") == lock
+    assert {"dataset/manifest.jsonl", "curves.csv", "pictures/slices.png", "metrics/all.json"} < set(first)
