@@ -16,7 +16,7 @@ import dagster as dg
 from its_platform.charts import in_page
 from its_platform.errors import PermanentError, TransientError
 from its_platform.settings import load_settings
-from its_platform.telemetry import Progress, log_progress, silence_tools
+from its_platform.telemetry import Progress, correlated, log_progress, silence_tools
 from its_platform.tracing import span
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ class StoresResource(dg.ConfigurableResource):
 def told_to_dagster(retries: int = 3, wait_s: float = 5.0) -> Iterator[None]:
     """Turn a transient error into a retry with back-off and a permanent one into a failure that is not retried.
 
-    What the step does within is a span of its name.
+    What the step does within is a span of its name; what it logs and records within names its run.
     """
+    step, run = _step()
     try:
-        with span(_step()):
+        with correlated(**run), span(step):
             yield
     except TransientError as error:
         raise dg.RetryRequested(max_retries=retries, seconds_to_wait=wait_s) from error
@@ -53,12 +54,14 @@ def told_to_dagster(retries: int = 3, wait_s: float = 5.0) -> Iterator[None]:
         ) from error
 
 
-def _step() -> str:
+def _step() -> tuple[str, dict[str, str]]:
+    """The step's name, and its run."""
     try:
-        return str(dg.OpExecutionContext.get().op_handle)
+        context = dg.OpExecutionContext.get()
     except dg.DagsterInvariantViolationError:
         # Called by hand, outside of any run.
-        return "step"
+        return "step", {}
+    return str(context.op_handle), {"run": context.run_id}
 
 
 def progress_to(log: logging.Logger) -> Progress:

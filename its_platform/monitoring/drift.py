@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from its_platform.monitoring.strata import Cell
 from its_platform.monitoring.windows import next_window
 from its_platform.release.truth import served
 from its_platform.stores import Stores
+from its_platform.stores.runs import made_by
 from its_platform.telemetry import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def report(
             progress("drift report", STEPS, STEPS, known.verdict)
             return known
         made = _judge(stores, version, since, until, key, live, reference, progress)
+        made = replace(made, details={**made.details, **made_by()})
         reports.save_report(stores, made)
     progress("drift report", STEPS, STEPS, made.verdict)
     return made

@@ -28,7 +28,8 @@ class DriftReport:
 
     score: the worst column's effect as a multiple of its threshold (so `threshold` is 1); None where not judged.
     columns: `{name: {effect, threshold, drifted}}`. unseen_strata: camera and light of rows that the reference has
-    never seen. reason: why in one sentence. details: rows and blocks behind the figures, and what was left out.
+    never seen. reason: why in one sentence. details: rows and blocks behind the figures, what was left out, and
+    the Dagster run that made it.
     """
 
     id: str

@@ -21,6 +21,7 @@ from its_platform.stores import Stores
 from its_platform.stores.audit import Action, record
 from its_platform.stores.database import check_fencing, process_holder
 from its_platform.stores.registry import MODEL_NAME
+from its_platform.stores.runs import MADE_BY, made_by
 from its_platform.stores.schema import LeaseRow, ReleaseRow
 
 LEASE = "release"
@@ -159,6 +160,8 @@ def record_release(
     Raises `LeaseHeld` when the lease has changed hands since; then nothing is written.
     """
     now = datetime.now(UTC)
+    # A canary's next step takes over the evidence of the one before, which another run may have made.
+    evidence = {name: value for name, value in evidence.items() if name != MADE_BY} | made_by()
     with held.stores.database.session() as session:
         check_fencing(session, LEASE, held.fencing)
         session.execute(

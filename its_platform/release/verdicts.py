@@ -19,6 +19,7 @@ from its_platform.release.gates import GateResult, Verdict, failing
 from its_platform.stores import Stores
 from its_platform.stores.audit import Action, Outcome, record
 from its_platform.stores.registry import MODEL_NAME, ModelVersion
+from its_platform.stores.runs import made_by
 from its_platform.stores.schema import DecisionRow, GateResultRow, WaiverRow
 
 REJECTED = "rejected"
@@ -200,7 +201,7 @@ def record_event(
 
     What a person or the reconciler decided by it is in `audit` too; numbers: with `by` in them, who that was.
     """
-    kept = {**(numbers or {}), "stage": stage, "version": version}
+    kept = {**(numbers or {}), **made_by(), "stage": stage, "version": version}
     with stores.database.session() as session:
         session.add(DecisionRow(action=action, reasons=[reason], numbers=kept))
         if action in _AUDITED:

@@ -1,6 +1,7 @@
 """Dagster's runs, as its own tables hold them: for whoever may not import Dagster and asks also while its page is down.
 
-Only read here. A database that nobody has made yet holds no runs; one that does not answer is an error.
+Only read here. A database that nobody has made yet holds no runs; one that does not answer is an error. Beside them,
+what a record that is made in a run keeps of it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from sqlalchemy.engine import make_url
 from its_platform.errors import ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores.database import Database, database_url
+from its_platform.telemetry import correlation
 
 DECISION_TAG = "its/decision"
 """The tag of a run that names, by its key, the decision which it carries out."""
+MADE_BY = "dagster_run"
+"""Under this name a record keeps the run in which it was made."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ class DagsterRun:
     started: datetime | None
     ended: datetime | None
     tags: dict[str, str] = field(default_factory=dict)
+
+
+def made_by() -> dict[str, str]:
+    """What a record that is made now keeps of its Dagster run, under `MADE_BY`; nothing outside of one."""
+    run = correlation().get("run")
+    return {MADE_BY: run} if run else {}
 
 
 def dagster_runs(settings: Settings) -> list[DagsterRun]:

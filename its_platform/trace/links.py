@@ -10,13 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from its_platform.model.origin import DAGSTER_TAG, EXPORTED_FROM
-from its_platform.stores.runs import DECISION_TAG
+from its_platform.stores.runs import DECISION_TAG, MADE_BY
 from its_platform.trace.graph import Direction, Graph, Link, Node
 from its_platform.trace.nodes import is_there, labels_key, moment, nodes_of, tally_key
 
 if TYPE_CHECKING:
+    from its_platform.stores.runs import DagsterRun
     from its_platform.trace.records import Records
 
+INGEST = "ingest"
+# So many characters of the cameras' names does the sensor put into the tag of a run.
+_TAG_LENGTH = 250
 _ROLES = {"train": "teaches", "val": "tunes", "test": "judges (test)", "golden": "judges (golden)"}
 # The front logs an answer a moment before a release's row is written, once it was seen to be right.
 _SLACK = timedelta(seconds=60)
@@ -32,7 +36,8 @@ def graph_of(records: Records) -> Graph:
         (f"dataset:{name}", "above", "frame"): sum(contents.by_camera.values())
         for name, contents in records.contents.items()
     }
-    counted[f"camera:{records.traced}", "below", "frame"] = records.frames_of_camera
+    for kind in ("camera", "run"):
+        counted[f"{kind}:{records.traced}", "below", "frame"] = records.frames_there
     return Graph(nodes, links, counted, _missing(records, nodes, links))
 
 
@@ -47,6 +52,9 @@ def _links(records: Records) -> Iterator[Link]:
 def _of_frames(records: Records) -> Iterator[Link]:
     for row in records.frames:
         yield Link(f"camera:{row['camera_id']}", f"frame:{row['frame_hash']}")
+        for run in records.runs:
+            if run.job == INGEST and has_taken_in(run, row):
+                yield Link(f"run:{run.run_id}", f"frame:{row['frame_hash']}", "taken in")
     for labels in records.labellings:
         yield Link(f"frame:{labels.frame_hash}", labels_key(labels))
     for name, contents in records.contents.items():
@@ -57,6 +65,16 @@ def _of_frames(records: Records) -> Iterator[Link]:
             yield Link(f"camera:{records.traced}", f"dataset:{name}", f"{contents.by_camera[records.traced]} frames")
 
 
+def has_taken_in(run: DagsterRun, row: Mapping[str, Any]) -> bool:
+    """Whether a row of the index was added while this ingest ran, of one of its cameras."""
+    at = moment(row.get("ingested_at"))
+    if at is None or run.started is None or not run.started <= at <= (run.ended or at):
+        return False
+    cameras = run.tags.get("its/cameras", "")
+    # One that a person started names none and takes all; a long list is cut off.
+    return not cameras or len(cameras) >= _TAG_LENGTH or row["camera_id"] in cameras.split(",")
+
+
 def _of_datasets(records: Records) -> Iterator[Link]:
     for one in records.datasets:
         key = f"dataset:{one.name}"
@@ -64,7 +82,7 @@ def _of_datasets(records: Records) -> Iterator[Link]:
             yield Link(f"dataset:{one.previous}", key, "extended")
         if run := one.request.get("dagster_run"):
             yield Link(f"run:{run}", key)
-    is_frame_traced = bool(records.frames) and not records.frames_of_camera
+    is_frame_traced = bool(records.frames) and not records.frames_there
     holding = {
         name
         for name, contents in records.contents.items()
@@ -99,6 +117,7 @@ def _of_models(records: Records) -> Iterator[Link]:
         yield Link(f"run:{model.run_id}", f"model:{model.version}")
     for release in records.releases:
         yield Link(f"model:{release.version}", f"release:{release.id}")
+        yield Link(f"run:{release.evidence.get(MADE_BY)}", f"release:{release.id}")
 
 
 def _of_predictions(records: Records) -> Iterator[Link]:
@@ -107,6 +126,7 @@ def _of_predictions(records: Records) -> Iterator[Link]:
         for release in _that_answered(records, entry, entry["logged_first"], entry["logged_last"]):
             yield Link(release, key)
     for report in records.reports:
+        yield Link(f"run:{report.details.get(MADE_BY)}", f"report:{report.id}")
         sides = [(e, e["purpose"]) for e in records.tally if int(e["version"]) == report.model_version]
         for entry, purpose in sides:
             if purpose in ("live", "reference"):
@@ -165,6 +185,7 @@ def _of_decisions(records: Records) -> Iterator[Link]:
             yield Link(f"report:{decision.report_id}", key)
         if "version" in decision.numbers and "stage" in decision.numbers:
             yield Link(f"model:{decision.numbers['version']}", key)
+        yield Link(f"run:{decision.numbers.get(MADE_BY)}", key)
         if decision.run_id:
             yield Link(key, f"run:{decision.run_id}", "started")
         if decision.numbers.get("key"):
@@ -193,10 +214,20 @@ _EXPECTED: tuple[tuple[str, Direction, tuple[str, ...], str], ...] = (
     ("predictions", "below", ("report",), "no drift report yet"),
     ("report", "below", ("decision",), "no decision names it"),
     ("run", "above", ("decision",), "no decision: started by hand"),
-    ("run", "below", ("dataset", "training"), "left no dataset and no training"),
     ("decision", "below", ("run",), "no run started yet"),
     ("decision", "above", ("report",), "no drift report: nothing was served"),
 )
+# By job: what is looked for below a run of it, and what to say where there is none.
+_LEFT_BY: dict[Any, tuple[tuple[str, ...], str]] = {
+    INGEST: (("frame",), "took in no frames"),
+    "learn": (("dataset", "training"), "left no dataset and no training"),
+    "release": (("release",), "changed nothing that is served"),
+    "watch": (("report",), "made no drift report"),
+    "reconcile": (("release", "decision"), "changed nothing that is served, refused nothing new"),
+    "canary": (("release", "decision"), "came to no new verdict"),
+    "experiment": ((), "looked at an experiment (`its experiment status`)"),
+    "marts": ((), "built the marts of all that is there (`its monitor marts`)"),
+}
 
 
 def _missing(records: Records, nodes: Mapping[str, Node], links: tuple[Link, ...]) -> Missing:
@@ -209,6 +240,10 @@ def _missing(records: Records, nodes: Mapping[str, Node], links: tuple[Link, ...
                 continue
             if not any((node.key, direction, one) in there for one in wanted):
                 found[node.key, direction] = (*found.get((node.key, direction), ()), what)
+        if node.kind == "run" and node.facts["job"] in _LEFT_BY:
+            wanted, what = _LEFT_BY[node.facts["job"]]
+            if not any((node.key, "below", one) in there for one in wanted):
+                found[node.key, "below"] = (what,)
     return found
 
 

@@ -51,7 +51,7 @@ def _footage(records: Records) -> Iterator[Node]:
     for camera in records.cameras:
         facts: dict[str, Any] = {"source": camera.public_source, "site": camera.site or None}
         if records.traced == camera.camera_id:
-            facts["frames"] = records.frames_of_camera
+            facts["frames"] = records.frames_there
         yield _node(f"camera:{camera.camera_id}", "camera", facts)
     known: dict[str, dict[str, Any]] = {}
     for contents in records.contents.values():

@@ -10,21 +10,23 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from its_platform.notifications import NOT_TOLD, TOLD
 from its_platform.stores.schema import DecisionRow, GoldenUseRow
+from its_platform.trace.links import INGEST, has_taken_in
 from its_platform.trace.naming import beginning_of_hash
 from its_platform.trace.records import Contents, GoldenUse, RecordedDecision, Records
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
+    from its_platform.stores.runs import DagsterRun
 
 SAMPLED_SPLITS = ("train", "val", "golden")
-CAMERA_FRAMES = 3
+NAMED_FRAMES = 3
 
 
 def read_records(stores: Stores) -> Records:
@@ -65,12 +67,16 @@ def hashes_for(stores: Stores, name: str) -> list[str]:
 
 
 def read_start(stores: Stores, records: Records, start: str) -> Records:
-    """The records with what is asked for besides where the start is a frame or a camera."""
+    """The records with what is asked for besides where the start is a frame, a camera or a run that took frames in."""
     kind, _, value = start.partition(":")
     if kind == "frame":
         return _read_frame(stores, replace(records, traced=value), value)
     if kind == "camera":
         return _read_camera(stores, replace(records, traced=value), value)
+    if kind == "run":
+        for run in records.runs:
+            if run.run_id == value and run.job == INGEST:
+                return _read_ingest(stores, replace(records, traced=value), run)
     return records
 
 
@@ -134,9 +140,20 @@ def _read_camera(stores: Stores, records: Records, camera_id: str) -> Records:
     everything = {one.name for one in records.datasets}
     return replace(
         read_contents(stores, records, everything),
-        frames=tuple(rows.tail(CAMERA_FRAMES).to_dict("records")),
-        frames_of_camera=len(rows),
+        frames=tuple(rows.tail(NAMED_FRAMES).to_dict("records")),
+        frames_there=len(rows),
     )
+
+
+def _read_ingest(stores: Stores, records: Records, run: DagsterRun) -> Records:
+    from its_platform.frames.index import FrameIndex
+
+    index = FrameIndex(stores)
+    rows = index.query(columns=["camera_id", "frame_hash", "ingested_at"])
+    rows = rows[rows["ingested_at"].between(run.started or datetime.now(UTC), run.ended or datetime.now(UTC))]
+    taken = [row for row in rows.to_dict("records") if has_taken_in(run, row)]
+    named = index.query(hashes=[row["frame_hash"] for row in taken[-NAMED_FRAMES:]])
+    return replace(records, frames=tuple(named.to_dict("records")), frames_there=len(taken))
 
 
 def _uses(stores: Stores) -> Iterator[GoldenUse]:

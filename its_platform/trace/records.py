@@ -51,7 +51,8 @@ class Contents:
 class Records:
     """Everything at once. `frames` are rows of the index, one a capture; `predictions` rows of the log about them.
 
-    traced: hash of the frame, or name of the camera, that is the start; empty otherwise.
+    traced: hash of the frame, name of the camera, or ID of the ingest run, that is the start; empty otherwise.
+    frames_there: how many frames that camera or run has.
     """
 
     cameras: tuple[Camera, ...] = ()
@@ -69,7 +70,7 @@ class Records:
     decisions: tuple[RecordedDecision, ...] = ()
     contents: dict[str, Contents] = field(default_factory=dict)
     frames: tuple[dict[str, Any], ...] = ()
-    frames_of_camera: int = 0
+    frames_there: int = 0
     labellings: tuple[FrameLabels, ...] = ()
     predictions: tuple[dict[str, Any], ...] = ()
     traced: str = ""

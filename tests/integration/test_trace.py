@@ -25,12 +25,20 @@ from its_platform.settings import load_settings
 from its_platform.stores import Stores, open_stores
 from its_platform.stores import versions as repository
 from its_platform.stores.registry import VersionFacts
+from its_platform.telemetry import correlated
 from its_platform.trace import Branch, Chain, trace
 from tests.unit.dataset import footage
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 RUN = "7f3c2a10-1111-4222-8333-944445555666"
+# Runs of the other jobs, by what the job leaves.
+TOOK_IN = "1a000000-1111-4222-8333-944445555666"
+TOOK_NOTHING_IN = "1b000000-1111-4222-8333-944445555666"
+WATCHED = "2a000000-1111-4222-8333-944445555666"
+RECONCILED = "3a000000-1111-4222-8333-944445555666"
+LOOKED = "4a000000-1111-4222-8333-944445555666"
+MARTS = "5a000000-1111-4222-8333-944445555666"
 REPORT = "v1-20260501T200000-abcdef01"
 NIGHT = footage.START + timedelta(hours=12)
 PASSED = GateResult("accuracy_floor", "ap50", "golden", 0.8, 0.5, 200, "passed", "")
@@ -78,7 +86,8 @@ def go_round(stores: Stores, home: Path) -> World:
     (untouched,) = footage.add_frames(stores, "bridge", [5000])
     build_dataset(stores, DatasetRequest(footage.CLASSES))
     first = train(stores, home, "v1", {})
-    release(stores, 1)
+    with correlated(run=RECONCILED):
+        release(stores, 1)
     golden = load_manifest(stores, "v1").query("split == 'golden'").iloc[0]
     # The last of the night's frames is in no dataset version: it is only asked about.
     night = footage.add_frames(stores, "bridge", range(0, 600, 5), light="night", start=NIGHT)
@@ -89,7 +98,7 @@ def go_round(stores: Stores, home: Path) -> World:
     window = (NIGHT, NIGHT + timedelta(minutes=10))
     decision = Decision("retrain", ["2 of the last 2 windows have drifted."], {"report": REPORT}, window, "retrain-v1")
     assert record_decision(stores, decision)
-    dagster_run(stores, "retrain-v1")
+    dagster_runs(stores, "retrain-v1")
     assert record_run(stores, "retrain-v1", RUN)
     assert not record_decision(stores, decision), "the run of a decision makes it no new one"
     build_dataset(stores, DatasetRequest(footage.CLASSES, previous="v1", window=window), dagster_run=RUN)
@@ -98,6 +107,8 @@ def go_round(stores: Stores, home: Path) -> World:
     )
     record_use(stores, 2, 2, "gate")
     release(stores, 2)
+    with correlated(run=LOOKED):
+        verdicts.record_event(stores, verdicts.LOOKED, "canary", 2, "not enough evidence", {"action": "wait"})
     return World(stores, golden["frame_hash"], night[-1], untouched, (first, second))
 
 
@@ -169,12 +180,14 @@ def report(stores: Stores) -> None:
         reason="brightness is 9.1 times its threshold",
         html=None,
         created_at=datetime.now(UTC),
+        details={"dagster_run": WATCHED},
     )
     save_report(stores, made)
 
 
-def dagster_run(stores: Stores, key: str) -> None:
-    """A run in Dagster's own tables, put there by Dagster."""
+def dagster_runs(stores: Stores, key: str) -> None:
+    """Runs in Dagster's own tables, put there by Dagster; those of `ingest` with their times."""
+    import sqlalchemy as sa
     from dagster import DagsterRun, DagsterRunStatus
     from dagster_postgres.run_storage import PostgresRunStorage
 
@@ -184,7 +197,19 @@ def dagster_run(stores: Stores, key: str) -> None:
     storage = PostgresRunStorage(database_url(stores.settings, "dagster"), should_autocreate_tables=True)
     tags = {"its/trigger": "retrain", "its/decision": key}
     storage.add_run(DagsterRun(job_name="learn", run_id=RUN, status=DagsterRunStatus.SUCCESS, tags=tags))
+    others = {TOOK_IN: "ingest", TOOK_NOTHING_IN: "ingest", WATCHED: "watch", RECONCILED: "reconcile"}
+    for run_id, job in {**others, LOOKED: "canary", MARTS: "marts"}.items():
+        tags = {"its/cameras": "junction"} if run_id == TOOK_IN else {}
+        storage.add_run(DagsterRun(job_name=job, run_id=run_id, status=DagsterRunStatus.SUCCESS, tags=tags))
     storage.dispose()
+    engine = sa.create_engine(database_url(stores.settings, "dagster"))
+    for run_id, began in ((TOOK_IN, footage.START), (TOOK_NOTHING_IN, footage.START + timedelta(days=1))):
+        times = {"run": run_id, "start": began.timestamp() - 5, "end": began.timestamp() + 5}
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE runs SET start_time = :start, end_time = :end WHERE run_id = :run"), times
+            )
+    engine.dispose()
 
 
 def keys(tree: Branch) -> set[str]:
@@ -283,6 +308,37 @@ def test_each_kind_is_traced_in_both_directions(world: World, name: str, back: s
         assert {"frame", "camera"} <= kinds(chain.came_from)
 
 
+@pytest.mark.parametrize(
+    ("run", "left"),
+    [(WATCHED, {f"report:{REPORT}"}), (RECONCILED, {"release:1"}), (LOOKED, {"decision:2"})],
+)
+def test_a_run_leads_to_what_was_recorded_in_it(world: World, run: str, left: set[str]) -> None:
+    chain = trace(world.stores, run)
+    assert {b.node.key for b in chain.led_to.branches} == left
+    assert chain.led_to.missing == ()
+    (one,) = left
+    assert f"run:{run}" in keys(trace(world.stores, one).came_from)
+
+
+def test_an_ingest_leads_to_the_frames_of_its_cameras_that_were_stored_while_it_ran(world: World) -> None:
+    chain = trace(world.stores, TOOK_IN)
+    frames = [b.node for b in chain.led_to.branches]
+    assert {(node.kind, node.facts["camera"]) for node in frames} == {("frame", "junction")}
+    assert (len(frames), chain.led_to.more) == (3, {"frame": 117})
+    taken = trace(world.stores, frames[0].key)
+    assert [(b.node.key, b.how) for b in taken.came_from.branches if b.node.kind == "run"] == [
+        (f"run:{TOOK_IN}", "taken in")
+    ]
+    assert "run" not in kinds(trace(world.stores, world.untouched).came_from)
+
+
+def test_a_run_that_left_nothing_says_what_it_did_not_leave(world: World) -> None:
+    said = {run: trace(world.stores, run).led_to for run in (TOOK_NOTHING_IN, MARTS)}
+    assert [tree.branches for tree in said.values()] == [[], []]
+    assert said[TOOK_NOTHING_IN].missing == ("took in no frames",)
+    assert said[MARTS].missing == ("built the marts of all that is there (`its monitor marts`)",)
+
+
 def test_an_mlflow_run_leads_from_its_dataset_to_its_version(world: World) -> None:
     first, second = (trace(world.stores, run[:10]) for run in world.trained)
     assert first.start.kind == "training"
@@ -308,7 +364,7 @@ def test_what_is_missing_in_the_chain_is_said(world: World) -> None:
 def test_unknown_and_ambiguous_names_are_told_apart(world: World) -> None:
     with pytest.raises(NotFound, match="Nothing is called 'v9'"):
         trace(world.stores, "v9")
-    with pytest.raises(BadInput, match="model:2, release:2, golden:2"):
+    with pytest.raises(BadInput, match="model:2, release:2, decision:2, golden:2"):
         trace(world.stores, "2")
     with pytest.raises(NotFound):
         trace(world.stores, "frame:" + "0" * 12)

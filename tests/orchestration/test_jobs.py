@@ -23,6 +23,7 @@ from its_platform.frames.expectations import CheckResult
 from its_platform.release import Experiment
 from its_platform.resources import StoresResource, told_to_dagster
 from its_platform.settings import Settings, load_settings
+from its_platform.stores.runs import made_by
 from sensors.canary import canary_sensor
 from sensors.drift import drift_sensor
 from sensors.footage import footage_sensor
@@ -106,6 +107,23 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     for stage in ("labels", "dataset", "model", "release", "monitoring"):
         monkeypatch.setattr(f"assets.{stage}.told_to_dagster", partial(told_to_dagster, wait_s=0.0))
     return SimpleNamespace(called=called, answers=answers)
+
+
+def test_what_a_step_records_names_its_run(instance: dg.DagsterInstance) -> None:
+    kept: list[dict[str, str]] = []
+
+    @dg.op
+    def work() -> None:
+        with told_to_dagster():
+            kept.append(made_by())
+
+    @dg.job
+    def job() -> None:
+        work()
+
+    done = job.execute_in_process(instance=instance)
+    assert kept == [{"dagster_run": done.run_id}]
+    assert made_by() == {}
 
 
 def learn(defs: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

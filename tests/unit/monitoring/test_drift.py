@@ -17,6 +17,7 @@ from its_platform.monitoring import drift, pages, pictures, predictions
 from its_platform.monitoring.reports import get_report, list_reports
 from its_platform.monitoring.windows import drift_state, next_window
 from its_platform.stores import Stores
+from its_platform.telemetry import correlated
 
 sys.path.insert(0, str(Path(__file__).parent))
 import synthetic_log as synthetic
@@ -56,7 +57,10 @@ def test_an_unchanged_window_is_stable_and_night_is_drifted_and_named_as_unseen(
     assert day.score is not None
     assert day.score < 1
 
-    dark = drift.report(stores, WINDOW + timedelta(seconds=60), WINDOW + timedelta(seconds=120), version=1)
+    with correlated(run="r-1"):
+        dark = drift.report(stores, WINDOW + timedelta(seconds=60), WINDOW + timedelta(seconds=120), version=1)
+    assert get_report(stores, dark.id).details["dagster_run"] == "r-1"
+    assert "dagster_run" not in get_report(stores, day.id).details
     assert dark.verdict == "drifted"
     assert dark.score is not None
     assert dark.score > 3

@@ -17,6 +17,7 @@ from its_platform.release.gates import GateResult
 from its_platform.release.placing import VersionDoesNotServe
 from its_platform.release.upkeep import mend, restore
 from its_platform.stores.registry import MODEL_NAME
+from its_platform.telemetry import correlated
 from tests.fakes import CORRUPT, Crash
 from tests.unit.release.platform import FAILED, MODEL, PASSED, Platform
 
@@ -30,6 +31,28 @@ def test_a_version_that_passed_is_served_and_written_down(platform: Platform) ->
     assert change.release.digest == platform.registry.versions[version].onnx_digest
     assert change.release.endpoint == platform.stores.settings.triton_grpc
     platform.assert_served(version)
+
+
+def test_a_row_names_the_run_that_wrote_it_and_no_earlier_one(platform: Platform) -> None:
+    with correlated(run="r-1"):
+        platform.promote(platform.train_good())
+    first = truth.served(platform.stores)
+    assert first is not None
+    assert first.evidence["dagster_run"] == "r-1"
+    with truth.lease(platform.stores) as held:
+        again = truth.record_release(
+            held,
+            stage="production",
+            version=1,
+            model=MODEL,
+            digest="",
+            endpoint="",
+            by="",
+            why="",
+            evidence=first.evidence,
+            action="canary.widened",
+        )
+    assert again.evidence == {name: value for name, value in first.evidence.items() if name != "dagster_run"}
 
 
 def test_the_former_row_ends_when_the_next_begins(platform: Platform) -> None:
