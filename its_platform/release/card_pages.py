@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from its_platform.contract import ImageSize, size_text
 from its_platform.model.origin import DAGSTER_TAG
 from its_platform.release.card import ModelCard
 from its_platform.release.pictures import gates_markdown, number, timeline_markdown
@@ -70,9 +71,14 @@ def _x(share: float) -> float:
 def _shared(card: ModelCard) -> dict[str, Any]:
     return {
         "title": f"{card.version.name} version {card.version.version}",
+        "size": _width_by_height(card.version.image_size),
         "origin": _origin(card),
         "told_data": _data(card),
     }
+
+
+def _width_by_height(size: ImageSize) -> str:
+    return f"{size}x{size}" if isinstance(size, int) else size_text(size)
 
 
 def _origin(card: ModelCard) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from its_platform.cli import model as commands
+from its_platform.contract import ImageSize
 from its_platform.model.scoring import Evaluation, SliceScore
 from its_platform.release import GateResult, Judgement, Waiver, publish_card, read_model_card, verdicts, write_card
 from its_platform.release import card as card_module
@@ -78,6 +79,13 @@ def test_both_pages_hold_every_part(render: Any) -> None:
         "identifies nobody", "golden/light=night",
     ):  # fmt: skip
         assert part in page, part
+
+
+@pytest.mark.parametrize(("size", "shown"), [(320, "320x320 px"), ((192, 320), "320x192 px")])
+@pytest.mark.parametrize("render", [as_markdown, as_html])
+def test_the_input_is_told_as_width_by_height(render: Any, size: ImageSize, shown: str) -> None:
+    page = render(replace(CARD, version=replace(VERSION, image_size=size)))
+    assert f"{shown}, RGB, letterboxed" in page
 
 
 def test_the_limits_name_what_was_not_judged() -> None:
