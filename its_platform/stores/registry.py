@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 MODEL_NAME = "traffic-detector"
 EXPERIMENT = "traffic-detector"
 ARTEFACTS = "model"
+# Says on MLflow's page where a version is; every version begins in development.
+STAGE_TAG, FIRST_STAGE = "stage", "development"
 _COMPLETE = "complete"
 _FACTS = (
     *("digest", "dataset_version", "family", "image_size", "classes", "thresholds", "onnx_digest"),
@@ -174,6 +176,7 @@ class Registry:
             "onnx_digest": served_digest(folder, facts.format),
             "weights_digest": _file_digest(folder / "model.pt"),
             "format": facts.format,
+            STAGE_TAG: FIRST_STAGE,
             _COMPLETE: "true",
         }
         with _translated():

@@ -36,7 +36,8 @@ def test_a_version_comes_back_with_all_its_facts(registry: Registry, folder: Pat
     read = registry.get(MODEL_NAME, made.version)
     assert read == made
     assert (read.version, read.dataset_version, read.family, read.image_size) == (1, "v1", "yolo", 320)
-    assert (read.classes, read.thresholds, read.tags) == (["car", "bus"], {"car": 0.3}, {"git_commit": "abc"})
+    assert (read.classes, read.thresholds) == (["car", "bus"], {"car": 0.3})
+    assert read.tags == {"git_commit": "abc", "stage": "development"}
     assert read.digest == folder_digest(folder)
     assert read.registered_at is not None
     assert abs(datetime.now(UTC) - read.registered_at) < timedelta(minutes=10)
