@@ -17,7 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class TritonPythonModel:
         seconds = time.perf_counter() - started
         self._keep(asked, answered, seconds * 1000)
         self._count(asked, answered, seconds)
-        if compared is None:
+        if compared is None or answered.has_pair:
             return response
         # The pictures lie in memory that goes back with the response.
         asked.images = np.array(asked.images)
@@ -141,7 +141,7 @@ class TritonPythonModel:
                 raise
             answered = self._ask(self._choose(asked, stage=DEFAULT_STAGE), asked)
             self._keep_pairs(asked, CANARY_STAGE, answered, _Answered(route, [], None, problem=str(error)))
-            return answered
+            return replace(answered, has_pair=True)
 
     def _ask(self, route: Route, asked: _Asked) -> _Answered:
         """A detector's rows, `[k, 6]` for each picture in its own pixels, best first, before any threshold."""
@@ -255,13 +255,15 @@ class TritonPythonModel:
 class _Answered:
     """What a detector found in each picture, before any threshold, and how long all of it took; or why it did not.
 
-    are_cached: which pictures it was not asked about anew.
+    are_cached: which pictures it was not asked about anew. has_pair: it stands in for a canary that failed, and the
+    pair of both is kept.
     """
 
     route: Route
     rows: list[Any]
     ms: float | None
     are_cached: Sequence[bool] = ()
+    has_pair: bool = False
     problem: str = ""
 
     def seen(self, number: int) -> Any:
