@@ -243,6 +243,7 @@ def move(
             "route": route_as_json(route),
             "run_id": version.run_id,
             "dataset": version.dataset_version,
+            "judgement": verdicts.judgement_evidence(stores, version.version),
             **evidence,
         },
         action="release.rolled_back" if kind == "rolled_back" else _BEGUN[stage],

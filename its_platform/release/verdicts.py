@@ -6,6 +6,7 @@ in `reconciling.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,6 +114,26 @@ def latest_judgement(stores: Stores, version: int, round: str | None = None) -> 
         for row in rows
     )
     return Judgement(version, rows[0].at, rows[0].round, rows[0].detail.get("served"), results)
+
+
+def judgement_evidence(stores: Stores, version: int) -> dict[str, Any] | None:
+    """The last judging of a version as a release row keeps it, by gate; None where it was never judged."""
+    judgement = latest_judgement(stores, version)
+    if judgement is None:
+        return None
+    return {
+        "round": judgement.round,
+        "at": judgement.at.isoformat(),
+        "served": judgement.served,
+        "gates": {
+            result.key: {
+                "value": _finite(result.value),
+                "threshold": _finite(result.threshold),
+                "verdict": result.verdict,
+            }
+            for result in judgement.results
+        },
+    }
 
 
 def gates_of(stores: Stores, version: int) -> list[GateResult]:
@@ -258,3 +279,8 @@ def failures_in_a_row(stores: Stores, stage: str, version: int) -> int:
                 break
             count += 1
     return count
+
+
+def _finite(value: float | None) -> float | None:
+    """PostgreSQL's JSON has neither infinity nor NaN."""
+    return value if value is not None and math.isfinite(value) else None

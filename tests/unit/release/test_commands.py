@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +17,7 @@ from its_platform.stores import Stores
 from tests.fakes import FakeRegistry, fake_outside
 
 FAILED = GateResult("accuracy_floor", "ap50", "golden", 0.3, 0.5, 200, "failed", "mAP50 0.300")
+PASSED = replace(FAILED, value=0.8, verdict="passed", detail="mAP50 0.800")
 
 
 @pytest.fixture
@@ -39,6 +42,23 @@ def test_what_was_staged_is_told_by_status_and_history(registry: FakeRegistry) -
     assert (production["wished"], production["served"]) == (None, None)
     (row,) = facts("history")  # type: ignore[misc]
     assert (row["stage"], row["version"], row["until"]) == ("staging", version, None)
+
+
+def test_a_release_keeps_the_judging_that_it_stood_on(registry: FakeRegistry, stores: Stores) -> None:
+    first, second = registry.add().version, registry.add().version
+    facts("stage", str(first))
+    endless = GateResult("latency_ratio", "ms_ratio", "all", math.inf, 1.2, None, "not_judged", "nothing served")
+    verdicts.record_judgement(stores, first, "first round", None, [PASSED, endless])
+    facts("promote", str(first))
+    judged = verdicts.record_judgement(stores, second, "second round", first, [PASSED])
+    facts("promote", str(second))
+    later, promoted, staged = (row["evidence"]["judgement"] for row in facts("history"))  # type: ignore[index]
+    figures = {"value": 0.8, "threshold": 0.5, "verdict": "passed"}
+    told = {"round": "second round", "at": judged.at.isoformat(), "served": first, "gates": {"accuracy_floor": figures}}
+    assert later == told
+    assert (promoted["round"], promoted["served"]) == ("first round", None)
+    assert promoted["gates"]["latency_ratio"] == {"value": None, "threshold": 1.2, "verdict": "not_judged"}
+    assert staged is None, "it was staged before it was judged"
 
 
 def test_a_version_that_failed_is_refused_and_shown_with_its_numbers(registry: FakeRegistry, stores: Stores) -> None:
