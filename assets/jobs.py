@@ -20,6 +20,9 @@ from assets.monitoring import drift_report, prediction_log, reference_prediction
 from assets.release import production_release, staged_release
 from its_platform.resources import StoresResource, picture, told_to_dagster
 
+# What a sensor writes into the tag `its/trigger` of its runs, and in whose name they act.
+STARTED_BY = {"registry": "registry sensor", "canary": "canary sensor", "experiment": "canary sensor"}
+
 ingest = dg.define_asset_job(
     "ingest", selection=dg.AssetSelection.assets(raw_frames), description="New footage of the cameras becomes frames."
 )
@@ -52,7 +55,7 @@ def reconcile_releases(context: dg.OpExecutionContext, stores: StoresResource) -
     from its_platform.release import reconcile as reconcile_now
 
     with told_to_dagster():
-        changes = reconcile_now(stores.open(), by="registry sensor")
+        changes = reconcile_now(stores.open(), by=_who(context))
     for change in changes:
         context.log.info("%s", change)
     context.add_output_metadata({"changes": [str(change) for change in changes] or ["nothing to do"]})
@@ -68,7 +71,7 @@ def look_at_canary_now(context: dg.OpExecutionContext, stores: StoresResource) -
     from its_platform.release import look_at_canary
 
     with told_to_dagster():
-        look = look_at_canary(stores.open(), by="canary sensor")
+        look = look_at_canary(stores.open(), by=_who(context))
     if look is None:
         context.add_output_metadata({"verdict": "there is no canary"})
         return
@@ -98,7 +101,7 @@ def look_at_experiment_now(context: dg.OpExecutionContext, stores: StoresResourc
     from its_platform.experiments.pictures import experiment_markdown, sequence
 
     with told_to_dagster():
-        look = look_at_experiment(stores.open(), by="canary sensor")
+        look = look_at_experiment(stores.open(), by=_who(context))
     if look is None:
         context.add_output_metadata({"decision": "no experiment is running"})
         return
@@ -119,6 +122,11 @@ def look_at_experiment_now(context: dg.OpExecutionContext, stores: StoresResourc
 @dg.job(description="The experiment in live traffic goes on, or ends with its result.")
 def experiment() -> None:
     look_at_experiment_now()
+
+
+def _who(context: dg.OpExecutionContext) -> str:
+    """In whose name a run acts: the sensor that started it, or else whoever did so on Dagster's page."""
+    return STARTED_BY.get(context.run.tags.get("its/trigger", ""), "Dagster's page")
 
 
 JOBS: list[Any] = [ingest, learn, release, watch, reconcile, canary, experiment, marts]
