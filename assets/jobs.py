@@ -52,10 +52,13 @@ marts = dg.define_asset_job(
 
 @dg.op(description="Make what Triton serves follow MLflow's aliases, where the gates allow it.")
 def reconcile_releases(context: dg.OpExecutionContext, stores: StoresResource) -> None:
+    from its_platform.release import publish_cards
     from its_platform.release import reconcile as reconcile_now
 
     with told_to_dagster():
-        changes = reconcile_now(stores.open(), by=_who(context))
+        opened = stores.open()
+        changes = reconcile_now(opened, by=_who(context))
+        publish_cards(opened, changes)
     for change in changes:
         context.log.info("%s", change)
     context.add_output_metadata({"changes": [str(change) for change in changes] or ["nothing to do"]})
@@ -68,10 +71,13 @@ def reconcile() -> None:
 
 @dg.op(description="Judge the canary by what it and production saw in the same pictures, and do what follows.")
 def look_at_canary_now(context: dg.OpExecutionContext, stores: StoresResource) -> None:
-    from its_platform.release import look_at_canary
+    from its_platform.release import look_at_canary, publish_cards
 
     with told_to_dagster():
-        look = look_at_canary(stores.open(), by=_who(context))
+        opened = stores.open()
+        look = look_at_canary(opened, by=_who(context))
+        if look is not None and look.change is not None:
+            publish_cards(opened, [look.change])
     if look is None:
         context.add_output_metadata({"verdict": "there is no canary"})
         return

@@ -55,6 +55,8 @@ def candidate_model(
             chosen = choose_format(opened, candidate.model_version.version, progress_to(context.log))
             version, why = chosen.version, chosen.why
         card = publish_card(opened, version.version)
+        if candidate.model_version.version != version.version:
+            publish_card(opened, candidate.model_version.version)
         pictures = {"predictions": picture(sample_predictions(opened, candidate), "predictions beside the truth")}
         if config.version is None:
             pictures["curves"] = picture(curves(opened, candidate), "training curves")

@@ -59,7 +59,7 @@ def gates_are_passed(stores: StoresResource, staged_release: int) -> dg.AssetChe
 def production_release(
     context: dg.AssetExecutionContext, stores: StoresResource, staged_release: int
 ) -> dg.Output[int]:
-    from its_platform.release import publish_card, release, served
+    from its_platform.release import publish_cards, release, served
 
     with told_to_dagster():
         opened = stores.open()
@@ -71,7 +71,7 @@ def production_release(
             wait_s=LEASE_WAIT_S,
         )
         row = served(opened, change.stage)
-        publish_card(opened, staged_release)
+        publish_cards(opened, [change])
     if row is None or row.version != staged_release:
         raise dg.Failure(f"Version {staged_release} was promoted but is not what Triton serves.", allow_retries=False)
     share = row.evidence.get("route", {}).get("percent", 0) if row.stage == "canary" else 100

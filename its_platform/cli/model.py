@@ -240,6 +240,7 @@ def _export_version(version: int, format_name: str, json: bool) -> None:
     from dataclasses import asdict
 
     from its_platform.model.formats import choose_format, export_format, formats_of
+    from its_platform.release import publish_card
     from its_platform.telemetry import terminal_progress
 
     stores = _stores()
@@ -248,6 +249,7 @@ def _export_version(version: int, format_name: str, json: bool) -> None:
             made = choose_format(stores, version, progress, wanted="auto").version
         else:
             made = export_format(stores, version, format_name, progress)
+    publish_card(stores, made.version)
     rows = [asdict(one) for one in formats_of(stores, version)]
     facts = {"version": made.version, "format": made.format, "exported_from": version, "formats": rows}
     emit(facts, json, lambda: _formats(rows, version))

@@ -87,7 +87,9 @@ def promote(
     """Serve a version that has passed its gates."""
     from its_platform import release
 
-    change = release.promote(_stores(), version, stage, by or _me(), why)
+    stores = _stores()
+    change = release.promote(stores, version, stage, by or _me(), why)
+    release.publish_cards(stores, [change])
     emit(change, json, lambda: _changes_table([change]))
 
 
@@ -100,7 +102,9 @@ def rollback(
     """Go back to the last good version; the present one is refused until a waiver."""
     from its_platform import release
 
-    change = release.rollback(_stores(), by or _me(), why)
+    stores = _stores()
+    change = release.rollback(stores, by or _me(), why)
+    release.publish_cards(stores, [change])
     emit(change, json, lambda: _changes_table([change]))
 
 
@@ -118,7 +122,10 @@ def look(by: By = "", json: JsonFlag = False) -> None:
     """Judge the canary by what has come in, and do what follows: more traffic, production, or back."""
     from its_platform import release
 
-    found = release.look_at_canary(_stores(), by or _me())
+    stores = _stores()
+    found = release.look_at_canary(stores, by or _me())
+    if found is not None and found.change is not None:
+        release.publish_cards(stores, [found.change])
     emit(found, json, lambda: _look_table(found))
 
 
@@ -145,7 +152,9 @@ def stop(why: Reason, by: By = "", json: JsonFlag = False) -> None:
     """Take the canary from the live traffic; its version is refused until a waiver."""
     from its_platform import release
 
-    change = release.stop_canary(_stores(), by or _me(), why)
+    stores = _stores()
+    change = release.stop_canary(stores, by or _me(), why)
+    release.publish_cards(stores, [change])
     emit(change, json, lambda: _changes_table([change]))
 
 
@@ -190,7 +199,9 @@ def reconcile(by: By = "", json: JsonFlag = False) -> None:
     """Make true what the registry's aliases ask for, as far as the gates allow."""
     from its_platform import release
 
-    changes = release.reconcile(_stores(), by or _me())
+    stores = _stores()
+    changes = release.reconcile(stores, by or _me())
+    release.publish_cards(stores, changes)
     emit(changes, json, lambda: _changes_table(changes))
 
 

@@ -8,7 +8,7 @@ stage, a row in `releases` that says so, and a `ReleaseChange` for whoever acts 
 from __future__ import annotations
 
 from its_platform.release.asking import StageStatus, pending, promote, rollback, stage, status
-from its_platform.release.card import ModelCard, publish_card, read_model_card, write_card
+from its_platform.release.card import ModelCard, publish_card, publish_cards, read_model_card, write_card
 from its_platform.release.experiment import (
     Experiment,
     experiments,
@@ -80,6 +80,7 @@ __all__ = [
     "pending",
     "promote",
     "publish_card",
+    "publish_cards",
     "read_experiment",
     "read_model_card",
     "real_outside",

@@ -17,22 +17,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from its_platform.contract import size_text
+from its_platform.errors import ItsError
 from its_platform.model.export import digest_of
 from its_platform.model.registered import EVALUATION, ONNX, version_folder
 from its_platform.model.scoring import ANY_CLASS, Evaluation, SliceScore
 from its_platform.release.gates import GOLDEN, is_passed
 from its_platform.release.measured import card_reader
-from its_platform.release.truth import Release, history
+from its_platform.release.truth import Release, ReleaseChange, history
 from its_platform.release.verdicts import Judgement, Waiver, latest_judgement, waivers
-from its_platform.stores.registry import MODEL_NAME, ModelVersion
+from its_platform.stores.registry import MODEL_NAME, ModelVersion, translated
+from its_platform.telemetry import get_log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from its_platform.stores import Stores
 
+LOG = get_log(__name__)
 ARTEFACTS = "card"
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 # MLflow's column for a version's description holds no more.
 DESCRIPTION_LETTERS = 5000
+# The kinds of changes after which a card says something else.
+WRITTEN_AFTER = frozenset({"released", "rolled_back", "ended"})
 FORMATS = {
     ".onnx": "ONNX, what Triton serves",
     ".xml": "OpenVINO's graph, what Triton serves",
@@ -140,7 +147,8 @@ def read_model_card(stores: Stores, version: int) -> ModelCard:
     """Everything that is known of a version now. Raises `NotFound` for one that there is not."""
     known = stores.registry.get(MODEL_NAME, version)
     folder = version_folder(stores, version)
-    run = stores.registry.client().get_run(known.run_id).data
+    with translated(f"The run of version {version} is gone."):
+        run = stores.registry.client().get_run(known.run_id).data
     evaluation = folder / EVALUATION
     aliases = sorted(alias for alias, number in stores.registry.aliases().items() if number == version)
     return ModelCard(
@@ -173,15 +181,27 @@ def write_card(card: ModelCard, folder: Path) -> list[Path]:
 def publish_card(stores: Stores, version: int) -> ModelCard:
     """Keep the card as it is now with the version's run in MLflow, and say the gist in the version's description.
 
-    The version's own artefacts are never touched: their digest is what was registered.
+    The version's own artefacts are never touched: their digest is what was registered. Raises `NotFound` for a version
+    that there is not, `ServerUnavailable` where MLflow is away.
     """
     card = read_model_card(stores, version)
-    client = stores.registry.client()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, translated():
+        client = stores.registry.client()
         for path in write_card(card, Path(folder)):
             client.log_artifact(card.version.run_id, str(path), ARTEFACTS)
-    client.update_model_version(MODEL_NAME, str(version), description=card.description())
+        client.update_model_version(MODEL_NAME, str(version), description=card.description())
     return card
+
+
+def publish_cards(stores: Stores, changes: Iterable[ReleaseChange]) -> None:
+    """Write anew the card of each version that began or ceased to be served; what was done stands also without it."""
+    done = [change for change in changes if change.kind in WRITTEN_AFTER]
+    numbers = {number for change in done for number in (change.version, change.previous) if number}
+    for number in sorted(numbers):
+        try:
+            publish_card(stores, number)
+        except (ItsError, OSError) as error:
+            LOG.warning("a model card was not written anew", version=number, reason=str(error))
 
 
 def _files(folder: Path) -> list[VersionFile]:

@@ -142,7 +142,7 @@ class Registry:
         """Id of the experiment that holds the platform's runs; made on first use."""
         from mlflow.exceptions import MlflowException
 
-        with _translated():
+        with translated():
             client = self.client()
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
@@ -179,7 +179,7 @@ class Registry:
             STAGE_TAG: FIRST_STAGE,
             _COMPLETE: "true",
         }
-        with _translated():
+        with translated():
             client = self.client()
             with Database(self.settings).lock(f"register {name}"):
                 versions = self.list(name)
@@ -203,7 +203,7 @@ class Registry:
 
     def get(self, name: str, version: int) -> ModelVersion:
         """One version. Raises `NotFound` also for one that was never completed."""
-        with _translated(f"There is no version {version} of {name}."):
+        with translated(f"There is no version {version} of {name}."):
             found = self.client().get_model_version(name, str(version))
         if not _is_complete(found):
             raise NotFound(f"There is no version {version} of {name}.", "`its model list` shows those that exist.")
@@ -220,7 +220,7 @@ class Registry:
 
     def runs(self) -> Runs:
         """Every run of the platform's experiment, oldest first; also those that left no version."""
-        with _translated():
+        with translated():
             client, page = self.client(), None
             found: MlflowRuns = []
             # Not `experiment()`, which makes it: reading leaves everything as it was.
@@ -248,7 +248,7 @@ class Registry:
     def aliases(self, name: str = MODEL_NAME) -> dict[str, int]:
         """Every alias and the version that it names."""
         try:
-            with _translated(f"There is no model {name}."):
+            with translated(f"There is no model {name}."):
                 found = self.client().get_registered_model(name)
         except NotFound:
             return {}
@@ -261,13 +261,13 @@ class Registry:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         self.get(name, version)
-        with _translated():
+        with translated():
             self.client().set_registered_model_alias(name, alias, str(version))
 
     def delete_alias(self, name: str, alias: str) -> None:
         """Take an alias away; nothing happens when it is not there."""
         if alias in self.aliases(name):
-            with _translated():
+            with translated():
                 self.client().delete_registered_model_alias(name, alias)
 
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
@@ -275,7 +275,7 @@ class Registry:
         if key in _FACTS:
             raise BadInput(f"The tag {key} holds a fact of the version and is never changed.")
         self.get(name, version)
-        with _translated():
+        with translated():
             self.client().set_model_version_tag(name, str(version), key, value)
 
     def download(self, name: str, version: int, folder: Path) -> Path:
@@ -286,7 +286,7 @@ class Registry:
         wanted = self.get(name, version)
         if folder.exists() and folder_digest(folder) == wanted.digest:
             return folder
-        with _translated(f"The artefacts of version {version} of {name} are gone."):
+        with translated(f"The artefacts of version {version} of {name} are gone."):
             source = self.client().get_model_version(name, str(version)).source
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
@@ -308,13 +308,13 @@ class Registry:
         """Remove the versions that were never completed; how many there were."""
         with Database(self.settings).lock(f"register {name}"):
             left = [one for one in self._all(name) if not _is_complete(one)]
-            with _translated():
+            with translated():
                 for one in left:
                     self.client().delete_model_version(name, str(one.version))
         return len(left)
 
     def _all(self, name: str) -> Sequence[MlflowVersion]:
-        with _translated():
+        with translated():
             client, page = self.client(), None
             found: Versions = []
             while True:
@@ -340,7 +340,7 @@ def prepare_mlflow(settings: Settings) -> None:
     # MLflow writes each of its dozens of migration steps at INFO.
     for name in ("mlflow.store.db.utils", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with _translated(), Database(settings).lock("prepare mlflow"):
+    with translated(), Database(settings).lock("prepare mlflow"):
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         artefacts = settings.home.absolute() / "mlartifacts"
@@ -367,7 +367,7 @@ def _copy_artefacts(source: str, folder: Path, tracking_uri: str) -> None:
             raise NotFound(f"The artefacts at {address.path} are gone.", "Train again.")
         shutil.copytree(address.path, folder)
         return
-    with _translated(f"The artefacts at {source} are gone."):
+    with translated(f"The artefacts at {source} are gone."):
         from mlflow.artifacts import download_artifacts
 
         fetched = download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=tracking_uri)
@@ -408,7 +408,7 @@ def _read(found: MlflowVersion) -> ModelVersion:
 
 
 @contextmanager
-def _translated(missing: str = "") -> Iterator[None]:
+def translated(missing: str = "") -> Iterator[None]:
     """What MLflow and its database raise, in the platform's words."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError

@@ -100,6 +100,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         "its_platform.release.is_passed": True,
         "its_platform.release.release": SimpleNamespace(stage="production"),
         "its_platform.release.publish_card": None,
+        "its_platform.release.publish_cards": None,
         "its_platform.release.card_pages.as_markdown": "# card",
         "its_platform.monitoring.reference.record_reference": 12,
     }.items():
@@ -187,9 +188,12 @@ def test_what_is_staged_is_the_format_that_was_chosen(defs, instance, stages):
     stages.answers["served"] = lambda *_: SimpleNamespace(
         version=8, digest="e", endpoint="", since=datetime.now(UTC), stage="production"
     )
+    carded = []
+    stages.answers["publish_card"] = lambda _, version: carded.append(version)
     result = learn(defs, instance)
     assert result.success
     assert result.output_for_node("production_release") == 8
+    assert set(carded) == {7, 8}, "the version that was trained has a card too"
 
 
 def test_a_canary_is_what_the_reference_is_taken_from_not_what_it_is_compared_with(defs, instance, stages):

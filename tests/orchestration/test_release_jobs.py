@@ -1,4 +1,4 @@
-"""The jobs that change what is served: in whose name they do it."""
+"""The jobs that change what is served: in whose name they do it, and whose cards are written anew."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """by: in whose name it was done."""
-    noted = SimpleNamespace(by=[])
+    """by: in whose name it was done. published: the changes whose cards were asked for."""
+    noted = SimpleNamespace(by=[], published=[])
 
     def standing_in(answer: Any) -> Any:
         def act(stores: Any, by: str) -> Any:
@@ -60,6 +60,9 @@ def called(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     for where, answer in FUNCTIONS.values():
         monkeypatch.setattr(where, standing_in(answer))
+    monkeypatch.setattr(
+        "its_platform.release.publish_cards", lambda stores, changes: noted.published.append((stores, list(changes)))
+    )
     return noted
 
 
@@ -81,3 +84,20 @@ def test_a_run_acts_in_the_name_of_what_started_it(
     tags = {"its/trigger": trigger} if trigger else {}
     assert defs.resolve_job_def(job).execute_in_process(instance=instance, tags=tags).success
     assert called.by == [by]
+
+
+@pytest.mark.parametrize("job", ["reconcile", "canary"])
+def test_the_cards_of_what_changed_are_written_anew(
+    defs: dg.Definitions, instance: dg.DagsterInstance, called: Any, job: str
+) -> None:
+    assert defs.resolve_job_def(job).execute_in_process(instance=instance).success
+    assert called.published == [(STORES, [CHANGE])]
+
+
+def test_a_look_that_changed_nothing_writes_no_card(
+    defs: dg.Definitions, instance: dg.DagsterInstance, called: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = SimpleNamespace(**{**vars(LOOK), "change": None})
+    monkeypatch.setattr("its_platform.release.look_at_canary", lambda stores, by: waiting)
+    assert defs.resolve_job_def("canary").execute_in_process(instance=instance).success
+    assert called.published == []

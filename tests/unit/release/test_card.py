@@ -14,11 +14,23 @@ from typer.testing import CliRunner
 
 from its_platform.cli import model as commands
 from its_platform.contract import ImageSize
+from its_platform.errors import ServerUnavailable
 from its_platform.model.scoring import Evaluation, SliceScore
-from its_platform.release import GateResult, Judgement, Waiver, publish_card, read_model_card, verdicts, write_card
+from its_platform.release import (
+    GateResult,
+    Judgement,
+    ReleaseChange,
+    Waiver,
+    publish_card,
+    publish_cards,
+    read_model_card,
+    verdicts,
+    write_card,
+)
 from its_platform.release import card as card_module
 from its_platform.release.card import ModelCard, VersionFile
 from its_platform.release.card_pages import as_html, as_markdown, chart
+from its_platform.release.truth import ChangeKind
 from its_platform.stores import Stores
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, Registry, VersionFacts
 from tests.fakes import card_of, tiny_onnx
@@ -181,6 +193,67 @@ def test_a_card_written_again_says_what_was_waived_since(registered: Stores) -> 
     verdicts.waive(registered, known, "accuracy_floor", "Ada", "a first try")
     assert publish_card(registered, 1).outcome == "passed"
     assert "Gates: **passed**" in registered.registry.client().get_model_version(MODEL_NAME, "1").description
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The versions whose cards were asked for."""
+    asked: list[int] = []
+    monkeypatch.setattr(card_module, "publish_card", lambda stores, version: asked.append(version))
+    return asked
+
+
+def change(kind: ChangeKind, version: int, previous: int | None = None) -> ReleaseChange:
+    return ReleaseChange("production", kind, version, previous, "a test", NOON)
+
+
+@pytest.mark.parametrize(
+    ("changes", "versions"),
+    [
+        ([change("released", 2, 1), change("ended", 2)], [1, 2]),
+        ([change("rolled_back", 1, 2)], [1, 2]),
+        ([change("ended", 0), change("released", 3)], [3]),
+        ([change(kind, 2, 1) for kind in ("restored", "refused", "failed", "unchanged")], []),
+    ],
+)
+def test_the_cards_of_what_began_or_ceased_to_be_served_are_written_anew(
+    stores: Stores, published: list[int], changes: list[ReleaseChange], versions: list[int]
+) -> None:
+    publish_cards(stores, changes)
+    assert published == versions
+
+
+def test_a_card_that_cannot_be_written_is_told_and_breaks_nothing(
+    registered: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    publish_cards(registered, [change("released", 1, 9)])
+    client = registered.registry.client()
+    assert "Gates" in client.get_model_version(MODEL_NAME, "1").description
+    assert "There is no version 9" in caplog.text
+
+    def away(*_: object) -> None:
+        raise MlflowException("the disk is full")
+
+    monkeypatch.setattr(client, "log_artifact", away)
+    publish_cards(registered, [change("released", 1)])
+    with pytest.raises(ServerUnavailable, match="the disk is full"):
+        publish_card(registered, 1)
+
+
+def test_a_version_in_another_format_has_a_card_at_once(
+    stores: Stores, published: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_stores", lambda: stores)
+    monkeypatch.setattr("its_platform.release.publish_card", card_module.publish_card)
+    made = replace(VERSION, version=4, format="onnx-int8")
+    monkeypatch.setattr("its_platform.model.formats.export_format", lambda *_: made)
+    monkeypatch.setattr("its_platform.model.formats.formats_of", lambda *_: [])
+    words = ["export", "3", "--format", "onnx-int8", "--json"]
+    done = CliRunner().invoke(commands.app, words, catch_exceptions=False)
+    assert json.loads(done.stdout)["version"] == 4
+    assert published == [4]
 
 
 def test_the_facts_are_read_from_where_they_live(registered: Stores) -> None:

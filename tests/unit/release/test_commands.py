@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
 
+from its_platform import release
 from its_platform.cli import release as commands
 from its_platform.errors import GateNotPassed
-from its_platform.release import asking, verdicts
+from its_platform.release import Look, ReleaseChange, asking, card, verdicts
+from its_platform.release.canary import Verdict
 from its_platform.release.gates import GateResult
 from its_platform.stores import Stores
 from tests.fakes import FakeRegistry, fake_outside
@@ -83,3 +86,39 @@ def test_the_tables_for_people_hold_the_figures(registry: FakeRegistry, stores: 
 def test_a_waiver_needs_a_name_and_a_reason(registry: FakeRegistry) -> None:
     version = registry.add().version
     assert CliRunner().invoke(commands.app, ["waive", str(version), "accuracy_floor"]).exit_code == 2
+
+
+def test_promotions_and_rollbacks_write_the_cards_of_both_versions_anew(
+    registry: FakeRegistry, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[int] = []
+    monkeypatch.setattr(card, "publish_card", lambda stores, version: published.append(version))
+    for number in (1, 2):
+        registry.add()
+        verdicts.record_judgement(stores, number, "test", number - 1 or None, [PASSED])
+        facts("promote", str(number))
+    assert published == [1, 1, 2]
+    facts("rollback", "--why", "it misses buses")
+    assert published[3:] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "is_look"),
+    [
+        (("reconcile",), "reconcile", False),
+        (("look",), "look_at_canary", True),
+        (("stop", "--why", "it sees ghosts"), "stop_canary", False),
+    ],
+)
+def test_what_a_command_changed_at_a_stage_is_on_the_cards(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], function: str, is_look: bool
+) -> None:
+    change = ReleaseChange("canary", "rolled_back", 8, None, "worse", datetime(2026, 5, 1, tzinfo=UTC))
+    look = Look(8, 5.0, Verdict("roll_back", ["worse"], {}), change)
+    answer = look if is_look else [change] if function == "reconcile" else change
+    published: list[list[ReleaseChange]] = []
+    monkeypatch.setattr(commands, "_stores", lambda: stores)
+    monkeypatch.setattr(release, function, lambda *_: answer)
+    monkeypatch.setattr(release, "publish_cards", lambda stores, changes: published.append(list(changes)))
+    facts(*words)
+    assert published == [[change]]
