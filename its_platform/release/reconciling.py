@@ -21,14 +21,14 @@ from its_platform.release.experiment import experiment_at, running_experiment, s
 from its_platform.release.hosts.publishing import publish
 from its_platform.release.outside import Outside, real_outside
 from its_platform.release.placing import bring_up, fetch_onnx, lead_traffic
-from its_platform.release.stages import SERVED, TAG, has_step
+from its_platform.release.stages import SERVED, has_step
 from its_platform.release.truth import ChangeKind, Lease, Release, ReleaseChange, change_now
 from its_platform.release.upkeep import last_good, restore_held, retire, route_as_json, true_routes
 from its_platform.serving.repository import Route, route_of
 from its_platform.settings import CanarySettings
 from its_platform.stores import Stores
 from its_platform.stores.audit import Action
-from its_platform.stores.registry import MODEL_NAME, ModelVersion
+from its_platform.stores.registry import MODEL_NAME, STAGE_TAG, ModelVersion
 from its_platform.telemetry import get_log
 
 LOG = get_log(__name__)
@@ -88,8 +88,8 @@ def tag_stages(stores: Stores, outside: Outside, changes: Sequence[ReleaseChange
             version = outside.registry.get(MODEL_NAME, number)
             is_rejected = verdicts.is_rejected(version, verdicts.waivers(stores, number))
             stage = truth.stage_now(stores, number, is_rejected)
-            if version.tags.get(TAG) != stage:
-                outside.registry.set_tag(MODEL_NAME, number, TAG, stage)
+            if version.tags.get(STAGE_TAG) != stage:
+                outside.registry.set_tag(MODEL_NAME, number, STAGE_TAG, stage)
 
 
 def route_at(stage: str, version: ModelVersion, percent: float, settings: CanarySettings) -> Route:

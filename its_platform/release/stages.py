@@ -15,7 +15,6 @@ from its_platform.errors import BadInput
 
 Stage = Literal["development", "staging", "canary", "production", "retired"]
 SERVED: tuple[Stage, ...] = ("staging", "canary", "production")
-TAG = "stage"
 
 STEPS: Mapping[Stage, frozenset[Stage]] = {
     # A first version has nothing to be compared with and goes to production without having been a canary.
