@@ -124,8 +124,10 @@ def train_stage(pipeline: Pipeline, progress: Progress = no_progress) -> Trained
 
 
 def export_stage(pipeline: Pipeline, progress: Progress = no_progress) -> ParityResult:
-    """model.onnx and parity.json."""
+    """model.onnx, made anew, and parity.json."""
     wanted, manifest = _dataset(pipeline)
+    # DVC removes a stage's files before it runs; by hand, that of the weights before would be taken for an export.
+    (pipeline.model / ONNX).unlink(missing_ok=True)
     parameters = training_parameters(pipeline.stores.settings, wanted, pipeline.parameters.training.weights)
     return export_weights(pipeline.stores, parameters, manifest, pipeline.model, progress)
 

@@ -9,8 +9,15 @@ import pytest
 import yaml
 
 from its_platform.errors import BadInput, NotFound
-from its_platform.model.export import digest_of
-from its_platform.model.pipeline import Parameters, check_out_dataset, evaluate_stage, metrics_of, open_pipeline
+from its_platform.model.export import ParityResult, digest_of
+from its_platform.model.pipeline import (
+    Parameters,
+    check_out_dataset,
+    evaluate_stage,
+    export_stage,
+    metrics_of,
+    open_pipeline,
+)
 from its_platform.model.scoring import Evaluation, SliceScore
 from its_platform.settings import STARTER_WEIGHTS, Settings, TrainingSettings, load_settings
 
@@ -102,6 +109,25 @@ def test_a_class_may_be_called_anything_and_its_file_stays_in_the_folder(
     assert len(made) == len(names)
     assert all(path.startswith("pipeline/metrics/") for path in made)
     assert "pipeline/metrics/golden/camera=north.json" in made
+
+
+def test_new_weights_are_exported_anew(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(weights: Path, onnx: Path, *_: object) -> None:
+        onnx.write_bytes(b"exported from " + weights.read_bytes())
+
+    parity = ParityResult(share=1.0, extra=0.0, boxes=1, by_batch={1: 1.0}, worst_confidence=0.0)
+    trainer = SimpleNamespace(export=export, parity=lambda *_: parity)
+    monkeypatch.setattr("its_platform.model.steps.trainer_of", lambda _: trainer)
+    monkeypatch.setattr("its_platform.model.steps.parity_pictures", lambda *_: None)
+    monkeypatch.setattr("its_platform.model.pipeline._dataset", lambda _: (None, None))
+    parameters = {"family": "yolo", "image_size": 160, "export_iou": 0.7, "dataset": "v1"}
+    monkeypatch.setattr("its_platform.model.pipeline.training_parameters", lambda *_: parameters)
+    pipeline = open_pipeline(settings, written(tmp_path), tmp_path / "pipeline")
+    pipeline.model.mkdir(parents=True)
+    for weights in (b"first", b"second"):
+        (pipeline.model / "model.pt").write_bytes(weights)
+        export_stage(pipeline)
+        assert (pipeline.model / "model.onnx").read_bytes() == b"exported from " + weights
 
 
 def test_a_slice_without_true_boxes_has_no_figures() -> None:
