@@ -34,12 +34,14 @@ LEAST_PICTURES = 20
 class World:
     """What the folder holds.
 
+    classes: in the live camera's order. classes_of: each camera's, in the order that its own labels number them.
     first: cameras that a first model learns from. live: the camera that comes later. judged_from: the first picture
     of the live camera's second stretch, as a position among its pictures in natural order.
     """
 
     folder: Path
     classes: tuple[str, ...]
+    classes_of: dict[str, tuple[str, ...]]
     first: tuple[str, ...]
     live: str
     names: tuple[str, ...]
@@ -72,8 +74,6 @@ def read_world(folder: Path, live: str | None = None, judged_from: str | None = 
     judged_from: file name of the first picture of its second stretch; by default where the numbering of the files
     jumps furthest between a quarter and three quarters of them, else the middle.
     """
-    from its_platform.labels.formats import yolo_classes
-
     if not folder.is_dir():
         raise NotFound(f"There is no folder {folder}.", "--data names a folder that holds one folder a camera.")
     cameras = sorted(c.name for c in folder.iterdir() if (c / "images").is_dir() and (c / "labels").is_dir())
@@ -86,6 +86,7 @@ def read_world(folder: Path, live: str | None = None, judged_from: str | None = 
         live = _night_camera(folder, cameras)
     elif live not in cameras:
         raise BadInput(f"{folder} has no camera {live!r}.", f"There are {', '.join(cameras)}.")
+    classes_of = _classes_of(folder, cameras, live)
     names = image_names(folder / live / "images")
     if len(names) < 2 * LEAST_PICTURES:
         raise BadInput(
@@ -95,7 +96,8 @@ def read_world(folder: Path, live: str | None = None, judged_from: str | None = 
     position = _widest_jump(names) if judged_from is None else _position(names, judged_from, live)
     return World(
         folder=folder.absolute(),
-        classes=yolo_classes(folder / live),
+        classes=classes_of[live],
+        classes_of=classes_of,
         first=tuple(camera for camera in cameras if camera != live),
         live=live,
         names=tuple(names),
@@ -117,6 +119,20 @@ def lay_out_live(world: World, target: Path) -> str:
             part.replace(copy)
     options = {"time": r"^(\d{8}T\d{6}Z)_", "format": STAMP}
     return f"folder://{quote(str(target.absolute()))}?{urlencode(options)}"
+
+
+def _classes_of(folder: Path, cameras: list[str], live: str) -> dict[str, tuple[str, ...]]:
+    """The classes of each camera in its own order. Raises `BadInput` where one has others than the live camera."""
+    from its_platform.labels.formats import yolo_classes
+
+    found = {camera: yolo_classes(folder / camera) for camera in cameras}
+    for camera, classes in found.items():
+        if set(classes) != set(found[live]):
+            raise BadInput(
+                f"{camera} has the classes {', '.join(classes)}, and {live} has {', '.join(found[live])}.",
+                "One detector sees both: give all cameras the same classes, in any order.",
+            )
+    return found
 
 
 def _night_camera(folder: Path, cameras: list[str]) -> str:

@@ -192,7 +192,8 @@ def import_labels(play: RealPlay, cameras: Sequence[str]) -> None:
     world = play.world
     frames = FrameIndex(play.stores).query(cameras=list(cameras))
     read = [
-        read_yolo(world.folder / camera, world.classes, frames[frames["camera_id"] == camera]) for camera in cameras
+        read_yolo(world.folder / camera, world.classes_of[camera], frames[frames["camera_id"] == camera])
+        for camera in cameras
     ]
     result = add_labels(play.stores, [entry for found in read for entry in found.labels])
     refused = len(result.refused) + sum(len(found.refused) for found in read)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from its_platform.cameras import parse_address
 from its_platform.errors import BadInput, NotFound
 from its_platform.frames.folder import image_names, time_in_name
+from its_platform.frames.index import FrameIndex
+from its_platform.labels.labelling import FrameLabels, LabelResult
 from its_platform.loop.footage import LIVE_SINCE, lay_out_live, read_world
+from its_platform.loop.run import import_labels
+
+CAMERAS = ("bridge", "tunnel")
 
 
 def camera(folder: Path, name: str, numbers: list[int], grey: int) -> None:
@@ -67,6 +74,29 @@ def test_a_folder_without_labelled_cameras_is_refused(tmp_path: Path):
         read_world(tmp_path / "nowhere")
     with pytest.raises(BadInput, match="0 labelled cameras"):
         read_world(tmp_path)
+
+
+def test_each_cameras_labels_are_read_by_its_own_class_list(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "bridge" / "data.yaml").write_text("names: [truck, car]\n")
+    for name in ("bridge", "tunnel"):
+        (folder / name / "labels" / f"{name}_1.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    taken: list[FrameLabels] = []
+    rows = [{"camera_id": n, "frame_hash": n, "source": f"{n}_1.jpg", "width": 64, "height": 48} for n in CAMERAS]
+    monkeypatch.setattr(FrameIndex, "query", lambda *_, **__: pd.DataFrame(rows))
+    monkeypatch.setattr(
+        "its_platform.labels.store.add_labels", lambda _, labels: taken.extend(labels) or LabelResult(len(labels))
+    )
+    world = read_world(folder)
+    play = SimpleNamespace(world=world, stores=SimpleNamespace(tables="tables"), progress=lambda *_: None)
+    import_labels(play, CAMERAS)
+    assert world.classes == ("car", "truck")
+    assert {entry.frame_hash: entry.boxes[0].class_name for entry in taken} == {"bridge": "truck", "tunnel": "car"}
+
+
+def test_cameras_of_other_classes_are_refused(folder: Path):
+    (folder / "bridge" / "data.yaml").write_text("names: [car, bus]\n")
+    with pytest.raises(BadInput, match="bridge has the classes car, bus, and tunnel has car, truck"):
+        read_world(folder)
 
 
 def test_live_pictures_are_a_second_apart_in_two_stretches_an_hour_apart(folder: Path, tmp_path: Path):
