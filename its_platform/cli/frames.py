@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, one_line, rows_table, say
+from its_platform.cli.output import JsonFlag, emit, one_line, rows_table, say, say_warnings
 
 if TYPE_CHECKING:
     from its_platform.stores import Stores
@@ -63,10 +63,7 @@ def ingest(
     facts = {"cameras": [*results], "failures": failures}
     emit(facts if all_ else results[0], json, lambda: rows_table(rows, _INGEST))
     for result in results:
-        for warning in result.warnings[:10]:
-            say(f"[yellow]{result.camera_id}[/]: {_plain(warning)}")
-        if len(result.warnings) > 10:
-            say(f"[yellow]{result.camera_id}[/]: and {len(result.warnings) - 10} more.")
+        say_warnings(result.camera_id, result.warnings)
     for failure in failures:
         say(f"[red]{failure['camera_id']}[/]: {_plain(failure['error'])} {_plain(failure['hint'])}")
     if failures:

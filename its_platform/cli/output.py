@@ -51,6 +51,16 @@ def say(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(text)
 
 
+def say_warnings(name: str, warnings: Sequence[str], most: int = 10) -> None:
+    """A line for each of the first warnings about what is called `name`, and how many more there are."""
+    from rich.markup import escape
+
+    told = [escape(one_line(warning)) for warning in warnings[:most]]
+    told += [f"and {len(warnings) - most} more."] if len(warnings) > most else []
+    for line in told:
+        say(f"[yellow]{escape(one_line(name))}[/]: {line}")
+
+
 def one_line(text: str) -> str:
     """The text on one line that every terminal takes: line breaks, control characters and stray bytes as escapes.
 

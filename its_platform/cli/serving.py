@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from its_platform.cli.output import JsonFlag, emit, rows_table, say
+from its_platform.cli.output import JsonFlag, emit, rows_table, say, say_warnings
 from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import load_settings
 
@@ -249,6 +249,7 @@ def detect(
     with terminal_progress() as progress:
         result = detect_file(settings, source, out, Asked(stage, version, confidence), every, progress)
     emit(result, json, lambda: _result_table(result))
+    say_warnings(str(source), result.problems)
 
 
 def _result_table(result: DetectResult) -> RenderableType:

@@ -90,22 +90,26 @@ def time_in_name(address: Address, name: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _load(folder: Path, name: str) -> bytes:
-    path = folder / name
+def read_picture(path: Path, within: Path | None = None) -> bytes:
+    """The bytes of a picture's file, which has to lie in the folder `within` where one is given.
+
+    Raises `BadInput` for a link out of it or to nowhere, what is no ordinary file, and more than `MAXIMUM_BYTES`.
+    """
+    name = readable(path.name)
     try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise BadInput(f"{readable(name)}: the link leads out of the folder.")
+        if within is not None and not path.resolve().is_relative_to(within.resolve()):
+            raise BadInput(f"{name}: the link leads out of the folder.")
         checked_file(path)
         if path.stat().st_size > MAXIMUM_BYTES:
-            raise BadInput(f"{readable(name)}: the file is larger than a picture.")
+            raise BadInput(f"{name}: the file is larger than a picture.")
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{readable(name)}: {error.strerror}.") from error
+        raise BadInput(f"{name}: {error.strerror}.") from error
     except RuntimeError as error:
         # What pathlib calls links in a circle.
-        raise BadInput(f"{readable(name)}: the links lead in a circle.") from error
+        raise BadInput(f"{name}: the links lead in a circle.") from error
     except NotFound as error:
-        raise BadInput(f"{readable(name)}: the link leads nowhere.") from error
+        raise BadInput(f"{name}: the link leads nowhere.") from error
 
 
 def read_folder(
@@ -140,7 +144,7 @@ def read_folder(
             seen += 1
             continue
         try:
-            data = _load(address.path, name)
+            data = read_picture(address.path / name, within=address.path)
             image = decode(data, readable(name))
         except BadInput as error:
             problems.append(error.message)

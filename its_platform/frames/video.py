@@ -67,7 +67,11 @@ def recording_start(address: Address, container: Any) -> datetime | None:
     return moment if moment.year > 1990 else None
 
 
-def _open(path: Path) -> tuple[Any, Any]:
+def open_video(path: Path) -> tuple[Any, Any]:
+    """The open container, which the caller closes, and its first picture stream.
+
+    Raises `BadInput` for what is no video, holds no pictures, or claims larger ones than a frame may be.
+    """
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
@@ -92,8 +96,10 @@ def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).split("\n")[0].rstrip(".")
 
 
-def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[tuple[Any, int | None]]:
+def decode_video(container: Any, stream: Any, found: list[str]) -> Iterator[tuple[Any, int | None]]:
     """Each frame that can be decoded, in order of showing, with its time in the stream's ticks where there is one.
+
+    What could not be decoded is told in `found`.
 
     AVI has a place in the file for each frame and no time of showing. What FFmpeg makes of that is wrong by up to two
     frames where frames are stored in another order than shown, so there the nth frame shown has the nth place.
@@ -128,19 +134,36 @@ def _decode(container: Any, stream: Any, found: list[str]) -> Iterator[tuple[Any
                 yield frame, at
 
 
+def frame_rate(stream: Any) -> float:
+    """Frames a second by what the stream says of itself; 25 where it says nothing."""
+    return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def missing_end(container: Any, stream: Any, at_s: float) -> list[str]:
+    """What to tell of a video whose last frame, `at_s` seconds after its first, comes well before its stated end."""
+    if not container.duration:
+        return []
+    duration_s = float(container.duration / av.time_base)
+    # Matroska counts its length from zero, also where its first picture comes later.
+    first_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+    end_s = at_s + 1.0 / frame_rate(stream) + max(0.0, first_s)
+    is_cut = end_s < duration_s - max(1.0, 0.02 * duration_s)
+    return [f"the video ends at {at_s:.1f} s of {duration_s:.1f} s"] if is_cut else []
+
+
 def expected_count(camera: Camera, address: Address) -> int | None:
     """About how many frames the file gives by what it says of itself; None where it says nothing.
 
     Raises `NotFound`, `BadInput`.
     """
-    container, stream = _open(checked_file(address.path))
+    container, stream = open_video(checked_file(address.path))
     with closing(container):
         if not container.duration:
             return None
         duration_s = float(container.duration / av.time_base)
         if camera.sample_interval_s > 0:
             return max(1, ceil((duration_s - TIME_SLACK_S) / camera.sample_interval_s))
-        return stream.frames or round(duration_s * float(stream.average_rate or stream.guessed_rate or 25))
+        return stream.frames or round(duration_s * frame_rate(stream))
 
 
 def read_video(
@@ -157,12 +180,11 @@ def read_video(
     """
     problems = problems if problems is not None else []
     path = checked_file(address.path)
-    container, stream = _open(path)
+    container, stream = open_video(path)
     with closing(container):
         start = recording_start(address, container)
         first = stream.start_time or 0
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        duration_s = float(container.duration / av.time_base) if container.duration else None
+        rate = frame_rate(stream)
         if start is not None and since is not None and since > start and stream.time_base:
             # One interval early: the grid point before `since` decides which frame is the next one's.
             behind = max(0.0, (since - start).total_seconds() - 2 * camera.sample_interval_s)
@@ -172,7 +194,7 @@ def read_video(
                 container.seek(0)
         found: list[str] = []
         decoded, at_s, point = 0, -1.0 / rate, -1
-        for picture, ticks in _decode(container, stream, found):
+        for picture, ticks in decode_video(container, stream, found):
             decoded += 1
             seconds = at_s + 1.0 / rate
             if ticks is not None and stream.time_base:
@@ -202,8 +224,5 @@ def read_video(
         if decoded == 0:
             why = found[0] if found else "it holds none"
             raise BadInput(f"{path}: no frame can be decoded: {why}.", "Copy it anew, or mend it with ffmpeg.")
-        # Matroska counts its length from zero, also where its first picture comes later.
-        end_s = at_s + 1.0 / rate + max(0.0, float(first * stream.time_base) if stream.time_base else 0.0)
-        if duration_s and end_s < duration_s - max(1.0, 0.02 * duration_s):
-            found.append(f"the video ends at {at_s:.1f} s of {duration_s:.1f} s")
+        found.extend(missing_end(container, stream, at_s))
         problems.extend(f"{path.name}: {what}." for what in found)

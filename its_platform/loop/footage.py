@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from its_platform.errors import BadInput, NotFound
-from its_platform.frames.folder import image_names
+from its_platform.frames.folder import image_names, read_picture
 from its_platform.frames.images import decode
 from its_platform.frames.quality import figures, light_of
 
@@ -149,7 +149,7 @@ def _night_camera(folder: Path, cameras: list[str]) -> str:
 def _is_mostly_night(folder: Path) -> bool:
     names = image_names(folder)
     sampled = names[:: max(1, len(names) // SAMPLED_PICTURES)]
-    lights = [light_of(figures(decode((folder / name).read_bytes(), name))) for name in sampled]
+    lights = [light_of(figures(decode(read_picture(folder / name, within=folder), name))) for name in sampled]
     return 2 * lights.count("night") > len(lights)
 
 

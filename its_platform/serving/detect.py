@@ -1,8 +1,9 @@
 """Pictures and videos through the served detector, and back out with its boxes drawn.
 
 Enters: a picture, a folder of pictures or a video, as a file. Leaves: a file of the same kind beside it, and what was
-found. Every box comes from Triton; several requests are under way at once, and results are written in order. These
-requests carry a purpose of their own, so that they are not taken for what live cameras saw.
+found. Files are read as ingest reads them: upright, within its bounds, and with what cannot be read told and left out.
+Every box comes from Triton; several requests are under way at once, and results are written in order. These requests
+carry a purpose of their own, so that they are not taken for what live cameras saw.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from its_platform.errors import BadInput
+from its_platform.frames.folder import IMAGE_SUFFIXES, image_names, read_picture, readable
+from its_platform.frames.images import decode
+from its_platform.frames.video import checked_file, decode_video, missing_end, open_video, to_rgb
 from its_platform.serving.client import Answer, DetectorClient, ModelRefused
 from its_platform.serving.drawing import draw_detections
 from its_platform.serving.replicas import live_endpoints
@@ -26,7 +31,6 @@ from its_platform.serving.repository import DESCRIPTION_FILE, read_routes
 from its_platform.settings import Settings
 from its_platform.telemetry import Progress, no_progress
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".ts", ".webm", ".mpg", ".mpeg", ".h264")
 PURPOSE = "detect"
 IN_FLIGHT = 4
@@ -54,7 +58,7 @@ class FrameFinding:
 
 @dataclass(frozen=True)
 class DetectResult:
-    """A finished run over a file or a folder."""
+    """A finished run over a file or a folder. problems: what of it could not be read and was left out."""
 
     source: Path
     out: Path
@@ -64,6 +68,7 @@ class DetectResult:
     model: str
     version: int
     findings: list[FrameFinding] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def detect_file(
@@ -82,15 +87,13 @@ def detect_file(
     target = out or default_out(source)
     _check_target(source, target)
     if source.is_dir():
-        run = _Pictures(sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES), target)
+        run = _Pictures([source / name for name in image_names(source)], target)
     elif not source.is_file():
         raise BadInput(f"{source} is not there.", "Give a picture, a video or a folder of pictures.")
-    elif source.suffix.lower() in PICTURES:
+    elif source.suffix.lower() in IMAGE_SUFFIXES:
         run = _Pictures([source], target)
     else:
         return asyncio.run(_detect_video(settings, source, target, asked, max(every, 1), progress))
-    if not run.paths:
-        raise BadInput(f"{source} holds no pictures.", f"Pictures end in {', '.join(PICTURES)}.")
     return asyncio.run(_detect_pictures(settings, source, run, asked, progress))
 
 
@@ -108,7 +111,7 @@ def default_out(source: Path) -> Path:
     """`road.mp4` becomes `road.detected.mp4`; a video always becomes an MP4, a folder a folder."""
     if source.is_dir():
         return source.with_name(f"{source.name}.detected")
-    suffix = source.suffix if source.suffix.lower() in PICTURES else ".mp4"
+    suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".mp4"
     return source.with_name(f"{source.stem}.detected{suffix}")
 
 
@@ -137,6 +140,7 @@ class _Findings:
         self._classes: dict[tuple[str, int], tuple[str, ...]] = {}
         self.by_class: dict[str, int] = {}
         self.frames: list[FrameFinding] = []
+        self.problems: list[str] = []
         self.last: Answer | None = None
 
     def draw(self, image: Image, answer: Answer, source: str, at_s: float | None) -> Image:
@@ -166,30 +170,36 @@ class _Findings:
             model=self.last.model_name,
             version=self.last.model_version,
             findings=self.frames,
+            problems=self.problems,
         )
 
 
 async def _detect_pictures(
     settings: Settings, source: Path, run: _Pictures, asked: Asked, progress: Progress
 ) -> DetectResult:
-    import cv2
+    findings, is_folder = _Findings(settings), source.is_dir()
 
     def pictures() -> Iterator[tuple[Image, Path]]:
         for path in run.paths:
-            image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-            if image is None:
-                raise BadInput(f"{path} cannot be read as a picture.", "It is cut off or of another kind.")
-            yield np.ascontiguousarray(image[:, :, ::-1]), path
+            try:
+                # A file that is named itself may be a link to anywhere.
+                image = decode(read_picture(path, within=source if is_folder else None), readable(path.name))
+            except BadInput as error:
+                if not is_folder:
+                    raise
+                findings.problems.append(error.message)
+                continue
+            yield image, path
 
-    findings = _Findings(settings)
-    if source.is_dir():
-        run.out.mkdir(parents=True, exist_ok=True)
     async with DetectorClient(settings, endpoints=live_endpoints(settings)) as client:
         async for image, path, answer in _answers(client, pictures(), asked, f"detect:{source.stem}"):
             drawn = findings.draw(image, answer, path.name, None)
-            target = run.out / path.name if source.is_dir() else run.out
+            target = run.out / path.name if is_folder else run.out
             _write_picture(target, drawn)
             progress(TASK, len(findings.frames), len(run.paths), path.name)
+    if not findings.frames:
+        why = findings.problems[0]
+        raise BadInput(f"{source}: not one image can be used: {why}", "Mend them, or name another folder.")
     return findings.result(source, run.out)
 
 
@@ -200,37 +210,41 @@ async def _detect_video(
 
     if out.suffix.lower() not in VIDEOS:
         raise BadInput(f"{out.name} is no name for a video.", "Use one that ends in .mp4.")
-    findings = _Findings(settings)
+    findings, found = _Findings(settings), list[str]()
     partial = out.with_name(f".{out.stem}.part{out.suffix}")
     try:
-        with av.open(str(source)) as reading:
-            if not reading.streams.video:
-                raise BadInput(f"{source} holds no video.", "Give a picture, a video or a folder of pictures.")
-            stream = reading.streams.video[0]
-            stream.thread_type = "AUTO"
+        reading, stream = open_video(checked_file(source))
+        with closing(reading):
             rate = (stream.average_rate or Fraction(25)) / every
             total = -(-stream.frames // every) if stream.frames else None
             with _Video(partial, Fraction(rate).limit_denominator(60_000)) as writing:
                 async with DetectorClient(settings, endpoints=live_endpoints(settings)) as client:
-                    frames = _video_frames(reading, stream, every)
+                    frames = _video_frames(reading, stream, every, found)
                     async for image, at_s, answer in _answers(client, frames, asked, f"detect:{source.stem}"):
                         drawn = findings.draw(image, answer, source.name, at_s)
                         await asyncio.to_thread(writing.add, drawn)
                         progress(TASK, len(findings.frames), total, source.name)
         if not findings.frames:
-            raise BadInput(f"{source} holds no frames that can be read.", "It is empty or cut off.")
+            why = found[0] if found else "it holds none"
+            raise BadInput(f"{source}: no frame can be decoded: {why}.", "Copy it anew, or mend it with ffmpeg.")
+        findings.problems.extend(f"{what}." for what in found)
         partial.replace(out)
     except av.FFmpegError as error:
-        raise BadInput(f"{source} cannot be read as a video: {error}.", "It is cut off or of another kind.") from error
+        raise BadInput(f"{out} cannot be written as a video: {error}.", "Name another place with --out.") from error
     finally:
         partial.unlink(missing_ok=True)
     return findings.result(source, out)
 
 
-def _video_frames(reading: Any, stream: Any, every: int) -> Iterator[tuple[Image, float | None]]:
-    for index, frame in enumerate(reading.decode(stream)):
+def _video_frames(reading: Any, stream: Any, every: int, found: list[str]) -> Iterator[tuple[Image, float | None]]:
+    first, last_s = stream.start_time or 0, None
+    for index, (frame, ticks) in enumerate(decode_video(reading, stream, found)):
+        if ticks is not None:
+            last_s = float((ticks - first) * stream.time_base)
         if index % every == 0:
-            yield frame.to_ndarray(format="rgb24"), frame.time
+            yield to_rgb(frame), None if ticks is None else float(ticks * stream.time_base)
+    if last_s is not None:
+        found.extend(missing_end(reading, stream, last_s))
 
 
 async def _answers(
@@ -311,7 +325,7 @@ class _Video:
 def _write_picture(path: Path, image: Image) -> None:
     import cv2
 
-    suffix = path.suffix.lower() if path.suffix.lower() in PICTURES else ".png"
+    suffix = path.suffix.lower() if path.suffix.lower() in IMAGE_SUFFIXES else ".png"
     is_written, data = cv2.imencode(suffix, np.ascontiguousarray(image[:, :, ::-1]))
     if not is_written:
         raise BadInput(f"{path.name} cannot be written.", "Use a name that ends in .jpg or .png.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bad_input.case import Case, Place
-from bad_input.footage import picture, video
+from bad_input.footage import absurd_header, huge_png, picture, sound, video
+from its_platform.frames.folder import MAXIMUM_BYTES
 
 LIST = "its camera list"
 
@@ -41,6 +43,23 @@ def _detect(source: Callable[[Path], object], name: str, *more: str) -> Callable
 
 def _picture(path: Path) -> None:
     path.write_bytes(picture())
+
+
+def _link_out(folder: Path) -> None:
+    folder.mkdir()
+    _picture(folder.parent / "secret.jpg")
+    (folder / "a.jpg").symlink_to(folder.parent / "secret.jpg")
+
+
+def _pipe_within(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "a.jpg")
+
+
+def _sparse(path: Path) -> None:
+    """A file of a length that no picture has, most of it a hole."""
+    _picture(path)
+    os.truncate(path, MAXIMUM_BYTES + 1)
 
 
 def _taken_folder(path: Path) -> None:
@@ -125,11 +144,24 @@ CASES = (
     Case("a picture that is not there", DETECT, asked("detect", "{folder}/absent.jpg"), ("is not there",)),
     Case("a confidence of 2 to detect with", DETECT, asked("detect", "x.jpg", "--confidence", "2"),
          ("--confidence",), 2),
-    Case("a folder without pictures", DETECT, asked("detect", "{folder}"), ("holds no pictures",)),
-    Case("text to detect in", DETECT, _detect(lambda path: path.write_text("hello"), "a.mp4"), ("a.mp4", "as a video")),
-    Case("a broken picture to detect in", DETECT, _detect(lambda path: path.write_text("x"), "a.jpg"), ("a.jpg",)),
-    Case("a pipe to detect in", DETECT, _detect(lambda path: __import__("os").mkfifo(path), "a.mp4"),
-         ("is not there",)),
+    Case("a folder without pictures", DETECT, asked("detect", "{folder}"), ("no image in it",)),
+    Case("text to detect in", DETECT, _detect(lambda path: path.write_text("hello"), "a.mp4"),
+         ("a.mp4", "not a video")),
+    Case("a broken picture to detect in", DETECT, _detect(lambda path: path.write_text("x"), "a.jpg"),
+         ("a.jpg", "not a picture")),
+    Case("a JPEG to detect in that is cut off", DETECT,
+         _detect(lambda path: path.write_bytes(picture()[:-20]), "a.jpg"), ("a.jpg", "the JPEG is cut off")),
+    Case("a picture of 20000 x 20000 to detect in", DETECT,
+         _detect(lambda path: path.write_bytes(huge_png(20000)), "a.png"), ("a.png", "more pixels")),
+    Case("a picture of 256 MB to detect in", DETECT, _detect(_sparse, "a.jpg"), ("a.jpg", "larger than a picture")),
+    Case("a video to detect in that claims 14000 x 14000 pixels", DETECT, _detect(absurd_header, "a.avi"),
+         ("14000x14000", "pixels")),
+    Case("sound to detect in", DETECT, _detect(sound, "a.mp4"), ("a.mp4", "no picture stream")),
+    Case("a pipe to detect in", DETECT, _detect(os.mkfifo, "a.mp4"), ("is not there",)),
+    Case("a folder to detect in that holds a pipe", DETECT, _detect(_pipe_within, "day"),
+         ("not one image", "a.jpg", "is not a file")),
+    Case("a folder to detect in with a link out of it", DETECT, _detect(_link_out, "day"),
+         ("not one image", "a.jpg", "leads out of the folder")),
     Case("a video to be written as text", DETECT, _detect(video, "a.mp4", "--out", "{folder}/a.txt"),
          ("a.txt", ".mp4")),
     Case("a target that is a folder", DETECT, _detect(_taken_folder, "a.jpg", "--out", "{folder}/out.jpg"),

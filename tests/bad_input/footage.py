@@ -120,7 +120,7 @@ def _no_frames(path: Path) -> Path:
     return made
 
 
-def _absurd_header(path: Path) -> Path:
+def absurd_header(path: Path) -> Path:
     """An AVI of raw pictures whose header says 14,000 x 14,000."""
     made = path.with_suffix(".avi")
     with av.open(str(made), "w") as container:
@@ -200,7 +200,7 @@ CASES = (
     Case("a video cut before its first picture", INGEST, ingest(_headless), ("footage.mp4",)),
     Case("a video without a frame", INGEST, ingest(_no_frames), ("not a video",)),
     Case("sound without pictures", INGEST, ingest(lambda path: sound(path)), ("no picture stream",)),
-    Case("a header that claims 14000 x 14000 pixels", INGEST, ingest(_absurd_header), ("14000x14000", "pixels")),
+    Case("a header that claims 14000 x 14000 pixels", INGEST, ingest(absurd_header), ("14000x14000", "pixels")),
     Case("a video that is not there", INGEST, ingest(lambda path: None), ("No such file", "source")),
     Case("a link to itself", INGEST, ingest(_link_to_itself), ("symbolic links",)),
     Case("a pipe", INGEST, ingest(lambda path: os.mkfifo(path)), ("is not a file",)),

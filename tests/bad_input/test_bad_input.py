@@ -131,8 +131,10 @@ def test_it_is_told_in_one_line_and_changes_nothing(
 def test_each_kind_is_named_once_and_the_page_has_them_all() -> None:
     kinds = [case.kind for cases in GROUPS.values() for case in cases]
     assert len(set(kinds)) == len(kinds)
-    written = (Path(__file__).resolve().parents[2] / "docs" / "bad-input.md").read_text("utf-8")
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    written = (docs / "bad-input.md").read_text("utf-8")
     assert written == page(), "PYTHONPATH=.:tests python -m bad_input.page > docs/bad-input.md"
+    assert f"\n{len(kinds)} kinds over" in (docs / "results.md").read_text("utf-8")
 
 
 def test_pictures_of_other_kinds_are_taken(place: Place, capfd: pytest.CaptureFixture[str]) -> None:

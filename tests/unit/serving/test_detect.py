@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -26,10 +28,11 @@ class FakeClient:
     """Finds one box whose left edge is the picture's own brightness; later requests answer sooner."""
 
     asked: list[dict[str, Any]] = []
+    shapes: list[tuple[int, ...]] = []
     is_serving = True
 
     def __init__(self, settings: Settings, endpoints: Sequence[str]) -> None:
-        type(self).asked = []
+        type(self).asked, type(self).shapes = [], []
 
     async def __aenter__(self) -> FakeClient:
         return self
@@ -39,6 +42,7 @@ class FakeClient:
 
     async def detect(self, image: Any, camera_id: str, **asked: Any) -> Answer:
         self.asked.append(asked)
+        self.shapes.append(image.shape)
         if not self.is_serving:
             raise ModelRefused("no detector is served at stage 'production' (served: none)")
         await asyncio.sleep(0.02 / len(self.asked))
@@ -57,7 +61,7 @@ def write_video(path: Path, frames: int, rate: int = 12, size: tuple[int, int] =
         stream = container.add_stream("mpeg4", rate=rate)
         stream.height, stream.width, stream.pix_fmt = size[0] // 2 * 2, size[1] // 2 * 2, "yuv420p"
         for index in range(frames):
-            image = np.full((stream.height, stream.width, 3), index * 10, np.uint8)
+            image = np.full((stream.height, stream.width, 3), index * 10 % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     return path
@@ -115,11 +119,78 @@ def test_what_was_asked_reaches_the_front_and_is_not_called_live(settings: Setti
     assert asked["purpose"] != "live"
 
 
+def test_an_upright_phone_video_is_detected_and_written_upright(settings: Settings, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "phone.mp4", 3)
+    data = bytearray(source.read_bytes())
+    # Rows a, b, u, c, d, v, x, y, w of the track's matrix, 40 bytes behind the name of its box: a quarter clockwise.
+    upright = (0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *upright)
+    source.write_bytes(data)
+    result = detect_file(settings, source)
+    assert FakeClient.shapes == [(96, 64, 3)] * 3
+    with av.open(str(result.out)) as written:
+        context = written.streams.video[0].codec_context
+        assert (context.height, context.width) == (96, 64)
+
+
+def test_a_jpeg_that_is_cut_off_is_refused(settings: Settings, tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "cut.jpg")
+    source.write_bytes(source.read_bytes()[:-20])
+    with pytest.raises(BadInput, match="the JPEG is cut off"):
+        detect_file(settings, source)
+    assert FakeClient.asked == []
+
+
+def test_what_cannot_be_read_in_a_folder_is_told_and_the_rest_is_detected(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    folder.mkdir()
+    cut = write_picture(folder / "a.jpg")
+    cut.write_bytes(cut.read_bytes()[:-20])
+    os.mkfifo(folder / "b.jpg")
+    (folder / "c.png").symlink_to(write_picture(tmp_path / "secret.png"))
+    write_picture(folder / "d10.png")
+    write_picture(folder / "d2.png")
+    result = detect_file(settings, folder)
+    assert [finding.source for finding in result.findings] == ["d2.png", "d10.png"]
+    assert [told.rpartition(": ")[2] for told in result.problems] == [
+        "the JPEG is cut off.",
+        f"{folder / 'b.jpg'} is not a file.",
+        "the link leads out of the folder.",
+    ]
+
+
+def test_a_folder_of_which_nothing_can_be_read_leaves_no_output(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"neither")
+    with pytest.raises(BadInput, match=r"not one image can be used: a\.jpg"):
+        detect_file(settings, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["day"]
+
+
+def test_a_picture_that_is_named_itself_may_be_a_link(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    link = folder / "a.png"
+    link.symlink_to(write_picture(tmp_path / "road.png"))
+    assert detect_file(settings, link).frames == 1
+
+
+def test_a_cut_video_is_detected_as_far_as_it_goes_and_says_so(settings: Settings, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "road.avi", 60)
+    assert detect_file(settings, whole).problems == []
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = detect_file(settings, cut)
+    assert 0 < result.frames < 60
+    assert any("the video ends at" in told for told in result.problems)
+
+
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.png"])
 def test_a_file_that_cannot_be_read_leaves_no_output(settings: Settings, tmp_path: Path, name: str) -> None:
     source = tmp_path / name
     source.write_bytes(b"\x00\x01 this is neither")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="can be read"):
         detect_file(settings, source)
     assert list(tmp_path.glob("*detected*")) + list(tmp_path.glob("*part*")) == []
 
