@@ -80,6 +80,11 @@ class ObjectSettings(_Group):
     replaced_days: int = Field(
         30, ge=1, description="Days that an S3 server keeps versions of objects that were replaced or deleted."
     )
+    expire_here: bool = Field(
+        False,
+        description="Whether the supervisor removes what has expired from the S3 server of `objects_url` too, which one "
+        "wants that keeps a bucket's rules and does not carry them out (SeaweedFS).",
+    )
 
 
 class FrameSettings(_Group):

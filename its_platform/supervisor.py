@@ -218,7 +218,7 @@ class RunWatch:
 
 @dataclass
 class ExpiryWatch:
-    """Removes objects that have expired, once a day, where nobody else does; beside the other watches."""
+    """Removes objects that have expired, once a day, where the server does not; beside the other watches."""
 
     settings: Settings
     next_at: float = 0.0

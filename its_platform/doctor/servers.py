@@ -12,7 +12,7 @@ from its_platform.settings import Settings
 from its_platform.stack import PartStatus, dagster_query, is_up, part_status
 from its_platform.stores.objects import S3Store, open_keys, open_plain
 from its_platform.stores.postgres import is_running, log_file, server_process
-from its_platform.stores.retention import lacking, retention_of
+from its_platform.stores.retention import is_expired_here, lacking, retention_of
 
 _NOT_UP = "not started; `its up` starts it"
 _JUST_STARTED_S = 120.0
@@ -99,7 +99,7 @@ def check_objects(settings: Settings) -> list[Finding]:
         return []
     if settings.runs_objects and not is_up(settings):
         return []
-    missing = lacking(objects, retention_of(settings))
+    missing = lacking(objects, retention_of(settings), is_expired_here(settings))
     if not missing:
         return [Finding("bucket", True, "keeps versions, expires, encrypts")]
     remedy = "`its up` asks for it again; else give the platform the right to it, or choose another server."

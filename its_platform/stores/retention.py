@@ -2,7 +2,7 @@
 
 A bucket gets versioning, rules of its lifecycle, and encryption by its server, as far as that server has them; what it
 lacks is said by `lacking`. Others' servers carry the rules out. SeaweedFS keeps them and leaves that to a worker of its
-own, and a folder knows none: for those of this home it is done here, by `expire`.
+own, and a folder knows none: for those of this home, and where `objects.expire_here` says so, `expire` does it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def retention_of(settings: Settings) -> Retention:
 
 
 def is_expired_here(settings: Settings) -> bool:
-    """Whether nobody but this home removes what has expired: the store is a folder, or its own server."""
-    return settings.objects_url is None or settings.objects_url.startswith("file://")
+    """Whether this home removes what has expired: the store is a folder, its own server, or one that the settings name."""
+    url = settings.objects_url
+    return url is None or url.startswith("file://") or settings.objects.expire_here
 
 
 def arrange(store: S3Store, wanted: Retention) -> None:
@@ -67,11 +68,17 @@ def arrange(store: S3Store, wanted: Retention) -> None:
             continue
 
 
-def lacking(store: S3Store, wanted: Retention) -> list[str]:
-    """What the bucket does not do of what `arrange` asks for, in words. Raises `ServerUnavailable`."""
+def lacking(store: S3Store, wanted: Retention, is_expired_here: bool = False) -> list[str]:
+    """What the bucket does not do of what `arrange` asks for, in words. Raises `ServerUnavailable`.
+
+    is_expired_here: what has expired is removed by the supervisor, whatever rules the bucket has.
+    """
     checks: list[tuple[Callable[[], bool], str]] = [
         (lambda: _status(store) == "Enabled", "versions of what is replaced or deleted"),
-        (lambda: _own_rules(_rules(store)) == _wanted(store, wanted), "expiry (objects.retention_days)"),
+        (
+            lambda: is_expired_here or _own_rules(_rules(store)) == _wanted(store, wanted),
+            "expiry (objects.retention_days)",
+        ),
         (lambda: _is_encrypting(store), "encryption by the server"),
     ]
     return [words for is_so, words in checks if not _answered(is_so)]

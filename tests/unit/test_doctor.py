@@ -221,6 +221,9 @@ def test_what_a_bucket_lacks_is_named(settings: Settings, s3_address: str) -> No
     (found,) = servers.check_objects(settings.model_copy(update={"objects_url": s3_address}))
     assert not found.is_well
     assert "bucket has no versions of what is replaced or deleted, no expiry" in found.finding
+    here = settings.objects.model_copy(update={"expire_here": True})
+    (found,) = servers.check_objects(settings.model_copy(update={"objects_url": s3_address, "objects": here}))
+    assert "expiry" not in found.finding, "the supervisor sees to it"
     assert servers.check_objects(settings) == [], "a folder is no bucket"
 
 

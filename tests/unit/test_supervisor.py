@@ -16,6 +16,7 @@ from its_platform.parts import SUPERVISOR, part_named
 from its_platform.settings import Settings
 from its_platform.stack import restart_part
 from its_platform.stores.objects import DirectoryStore
+from its_platform.stores.retention import is_expired_here
 from its_platform.supervisor import ExpiryWatch, LogWatch, RunWatch, _beat, _guarded
 
 
@@ -82,7 +83,8 @@ def test_sensors_that_wait_for_a_past_time_have_the_daemon_restarted(settings: S
 def test_footage_that_expired_is_removed_once_a_day_where_nobody_else_does_it(settings: Settings) -> None:
     own = settings.model_copy(update={"objects": settings.objects.model_copy(update={"retention_days": 20})})
     store, watch = DirectoryStore(own.home / "objects"), ExpiryWatch(own)
-    elsewhere = ExpiryWatch(own.model_copy(update={"objects_url": "s3+https://key:secret@s3.example.org/its"}))
+    other = own.model_copy(update={"objects_url": "s3+https://key:secret@s3.example.org/its"})
+    elsewhere = ExpiryWatch(other)
 
     def look(now: float) -> list[str]:
         store.put("frames/old.jpg", b"x")
@@ -97,6 +99,8 @@ def test_footage_that_expired_is_removed_once_a_day_where_nobody_else_does_it(se
     assert look(3600.0) == ["frames/old.jpg"]
     assert look(90_000.0) == []
     assert elsewhere.work is None
+    assert not is_expired_here(other)
+    assert is_expired_here(other.model_copy(update={"objects": own.objects.model_copy(update={"expire_here": True})}))
 
 
 def test_logs_that_grow_while_their_parts_live_are_rotated_every_minute(

@@ -157,6 +157,7 @@ def test_the_secrets_point_the_platform_at_the_servers_of_the_project(
 ) -> None:
     from its_platform.stores.database import client_environment
     from its_platform.stores.objects import S3Store, open_plain
+    from its_platform.stores.retention import is_expired_here
 
     monkeypatch.setenv("ITS_HOME", str(drawn / "secrets"))
     for name, value in SERVICES["dagster-daemon"]["environment"].items():
@@ -169,6 +170,7 @@ def test_the_secrets_point_the_platform_at_the_servers_of_the_project(
     objects = open_plain(settings)
     assert isinstance(objects, S3Store)
     assert objects.endpoint == "objects:8333"
+    assert is_expired_here(settings), "its SeaweedFS carries no rules out"
     assert [settings.runs_postgres, settings.runs_objects, settings.runs_redis, settings.runs_prometheus] == [False] * 4
     assert settings.triton_grpc == "triton:8101"
     assert {"postgres", "objects", "redis", "triton"} <= project["services"].keys()
