@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from its_platform.backup.creating import TOGETHER, alone
-from its_platform.backup.target import BACKUPS, BLOBS, BackupDamaged, Member, Target, backup_ids, list_backups
+from its_platform.backup.target import BACKUPS, BLOBS, BackupDamaged, Member, Target, list_backups
 from its_platform.errors import BadInput
 from its_platform.settings import Settings
 from its_platform.stores.journal import Journal
@@ -49,19 +49,20 @@ def prune_backups(settings: Settings, target: Target, keep: int, progress: Progr
     if keep < 1:
         raise BadInput("At least one backup is kept.", "Give --keep 1 or more.")
     with alone(settings), Journal(settings).step("backup.pruned", target.name, keep=keep) as detail:
-        _, wrong = list_backups(target)
-        ids = [name for name in backup_ids(target) if name not in wrong]
-        kept, removed = ids[-keep:], ids[:-keep]
+        found, wrong = list_backups(target)
+        removed = [backup.id for backup in found[:-keep]]
         needed: set[str] = set()
-        for name in kept:
-            backup = target.backup(name)
+        for backup in found[-keep:]:
             needed.update(backup.listing.chunks)
-            needed.update(digest for member in target.members(backup) for digest in member.chunks)
+            try:
+                needed.update(digest for member in target.members(backup) for digest in member.chunks)
+            except BackupDamaged as error:
+                wrong[backup.id] = error.message
         if wrong:
             name, problem = next(iter(wrong.items()))
             raise BackupDamaged(
-                f"What the backup {name} needs cannot be told: {problem}",
-                f"Remove {BACKUPS}/{name}.json at the target.",
+                f"What the backup {name} needs cannot be told, so that nothing was removed: {problem}",
+                f"Put what is damaged back from another copy, or give that backup up: remove {BACKUPS}/{name}.json.",
             )
         for name in removed:
             target.store.delete(f"{BACKUPS}/{name}.json")

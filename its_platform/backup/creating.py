@@ -16,13 +16,14 @@ from importlib.metadata import version
 from its_platform.backup import databases, members
 from its_platform.backup.keys import mirror_keys
 from its_platform.backup.members import Source
-from its_platform.backup.target import Backup, Member, Target, claim, list_backups
+from its_platform.backup.target import Backup, BackupDamaged, Member, Target, claim, list_backups
 from its_platform.errors import LeaseHeld, NotFound
 from its_platform.settings import Settings
 from its_platform.stores.database import server_version
 from its_platform.stores.journal import Journal
-from its_platform.telemetry import Progress, no_progress
+from its_platform.telemetry import Progress, get_log, no_progress
 
+LOG = get_log(__name__)
 # Requests to two servers that wait for each other most of the time.
 TOGETHER = 8
 
@@ -118,6 +119,10 @@ class _Copier:
 
 
 def _known(target: Target) -> dict[str, Member]:
-    """The members of the newest backup by path; none where there is no backup yet that can be read."""
-    found, _ = list_backups(target)
-    return {member.path: member for member in target.members(found[-1])} if found else {}
+    """The members of the newest backup whose list can be read, by path; none where there is no such backup."""
+    for backup in reversed(list_backups(target)[0]):
+        try:
+            return {member.path: member for member in target.members(backup)}
+        except BackupDamaged as error:
+            LOG.warning("a backup's list of members cannot be read", backup=backup.id, reason=str(error))
+    return {}

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.private_files import write_file
 from its_platform.settings import Settings
-from its_platform.stores.objects import DirectoryStore, S3Store
+from its_platform.stores.objects import DirectoryStore, ObjectDamaged, S3Store
 
 SCHEMA = 1
 CHUNK = 16 * 1024 * 1024
@@ -104,12 +104,15 @@ class Target:
 
     def get_blob(self, digest: str) -> bytes:
         """Raises `BackupDamaged` for one that is missing or is not what its name says."""
+        differs = f"{blob_key(digest)} at {self.name} differs from what was stored."
         try:
             data = self.store.get(blob_key(digest))
         except NotFound as error:
             raise BackupDamaged(f"{blob_key(digest)} is missing at {self.name}.") from error
+        except ObjectDamaged as error:
+            raise BackupDamaged(differs) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise BackupDamaged(f"{blob_key(digest)} at {self.name} differs from what was stored.")
+            raise BackupDamaged(differs)
         return data
 
     def put_member(self, path: str, content: Iterable[bytes], stamp: str = "") -> tuple[Member, int]:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from its_platform import cli
-from its_platform.backup import Target, create_backup, databases, list_backups, open_target, restore_backup
+from its_platform.backup import Created, Target, create_backup, databases, list_backups, open_target, restore_backup
 from its_platform.backup import target as place
 from its_platform.backup.target import BackupDamaged
 from its_platform.doctor.backups import check_backups
@@ -175,6 +175,23 @@ def test_the_commands_go_from_create_to_prune_and_tell_of_damage(
     assert its("create", "--keep", "1", "--json")[1]["removed"] == [first, second]
     assert its("prune", "--keep", "1", "--json")[1] == {"removed": []}
     assert its("verify", "--json")[0] == 0
+
+
+def test_a_backup_whose_list_was_lost_does_not_keep_the_next_from_being_made(
+    home: Settings, target: Target, elsewhere: Path
+) -> None:
+    def made() -> tuple[Created, Path]:
+        # What lies there is read once by each.
+        done = create_backup(home, Target(target.store, target.name))
+        return done, target.store.path(place.blob_key(done.backup.listing.chunks[0]))  # type: ignore[union-attr]
+
+    lists = [made()[1] for _ in range(2)]
+    lists[1].write_bytes(b"another list")
+    lists.append(made()[1])
+    for path in lists:
+        path.unlink()
+    last, _ = made()
+    assert restore_backup(Target(target.store, target.name), "latest", elsewhere).backup == last.backup
 
 
 def test_a_full_disk_is_told_and_leaves_no_backup(home: Settings, target: Target) -> None:

@@ -15,7 +15,7 @@ from its_platform.backup import target as place
 from its_platform.backup.target import BackupDamaged, claim
 from its_platform.errors import BadInput, NotFound
 from its_platform.settings import Settings
-from its_platform.stores.objects import DirectoryStore
+from its_platform.stores.objects import DirectoryStore, S3Store
 
 FACTS: dict[str, Any] = {
     "platform": "p",
@@ -134,6 +134,29 @@ def test_nothing_is_pruned_where_a_manifest_cannot_be_read(target: Target, setti
         prune_backups(settings, target, keep=1)
     assert blob_of(target, b"old").exists()
     assert blob_of(target, b"new").exists()
+
+
+def test_nothing_is_pruned_where_a_kept_backup_has_no_list_any_more(target: Target, settings: Settings) -> None:
+    first = back_up(target, {"a": b"old"}, day=1)
+    second = back_up(target, {"c": b"new"}, day=2)
+    assert isinstance(target.store, DirectoryStore)
+    target.store.path(place.blob_key(second.listing.chunks[0])).unlink()
+    with pytest.raises(BackupDamaged, match=f"What the backup {second.id} needs cannot be told") as told:
+        prune_backups(settings, target, keep=1)
+    assert f"remove backups/{second.id}.json" in told.value.hint
+    assert blob_of(target, b"old").exists()
+    target.store.delete(f"backups/{second.id}.json")
+    assert prune_backups(settings, target, keep=1) == []
+    assert verify_backup(target, first.id).is_whole
+    assert not blob_of(target, b"new").exists()
+
+
+def test_a_blob_that_a_bucket_finds_damaged_is_named_like_any_other(s3_server: Any) -> None:
+    target = Target(S3Store(s3_server.address), "target")
+    target.prepare()
+    made = back_up(target, {"a": b"first", "b": b"second"})
+    s3_server.contents[place.blob_key(hashlib.sha256(b"first").hexdigest())] = b"other"
+    assert list(verify_backup(target, made.id).problems) == ["a"]
 
 
 def test_a_target_belongs_to_one_platform(target: Target, settings: Settings, tmp_path: Path) -> None:
