@@ -7,7 +7,7 @@ the target is part of any. Copies open nothing: objects are taken as they are st
 
 from its_platform.backup.checking import Verdict, prune_backups, verify_backup
 from its_platform.backup.creating import Created, create_backup
-from its_platform.backup.keys import forget_key
+from its_platform.backup.keys import forget_key, places_with_keys
 from its_platform.backup.restoring import Restored, restore_backup
 from its_platform.backup.target import Backup, Target, backup_ids, list_backups, made_at, open_target
 
@@ -23,6 +23,7 @@ __all__ = [
     "list_backups",
     "made_at",
     "open_target",
+    "places_with_keys",
     "prune_backups",
     "restore_backup",
     "verify_backup",

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from its_platform.backup.target import Target
+import sqlalchemy as sa
+
+from its_platform.backup.target import Target, is_claimed
 from its_platform.errors import BadInput, NotFound
 from its_platform.settings import Settings
+from its_platform.stores.database import Database
+from its_platform.stores.journal import Journal
 from its_platform.stores.objects import check_key, open_keys
+from its_platform.stores.schema import AuditRow
 
 MIRROR = "keys"
 # All that is copied of the folder: the name of the set of keys, the key of what belongs to no camera, one for each
@@ -53,9 +58,24 @@ def mirror_keys(settings: Settings, target: Target) -> int:
     return sum(name.startswith("data/") for name in here)
 
 
-def forget_key(target: Target, camera: str, day: str) -> None:
-    """Erase one data key at the target, at once; nothing happens when it is not there."""
+def forget_key(settings: Settings, target: Target, camera: str, day: str) -> None:
+    """Erase one data key at the target, at once; nothing happens when it is not there.
+
+    Raises `BadInput` where the target is another platform's, whose key of that name is not ours to erase.
+    """
+    is_claimed(settings, target)
     target.store.erase(check_key(f"{MIRROR}/data/{camera}/{day}.json"))
+
+
+def places_with_keys(settings: Settings) -> list[str]:
+    """Names of all targets that a backup of this home was ever begun at, by the audit trail.
+
+    Raises `ServerUnavailable` where the database cannot be asked.
+    """
+    Journal(settings).settle(is_asked=True)
+    with Database(settings).session() as session:
+        begun = sa.select(AuditRow.subject).where(AuditRow.action == "backup.created").distinct()
+        return sorted(session.scalars(begun))
 
 
 def restore_keys(home: Path, target: Target) -> int:

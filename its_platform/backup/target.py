@@ -230,15 +230,22 @@ def claim(settings: Settings, target: Target) -> str:
     if not path.is_file():
         write_file(path, secrets.token_hex(16).encode())
     own = path.read_text("utf-8")
-    if target.store.exists(PLATFORM):
-        if target.store.get(PLATFORM).decode("utf-8", "replace") != own:
-            raise BadInput(
-                f"{target.name} holds the backups of another platform.",
-                "Choose another folder or prefix; `its backup restore` continues that one.",
-            )
-    else:
+    if not is_claimed(settings, target):
         target.store.put(PLATFORM, own.encode())
     return own
+
+
+def is_claimed(settings: Settings, target: Target) -> bool:
+    """Whether this platform has backups at the target. Raises `BadInput` where another one has."""
+    if not target.store.exists(PLATFORM):
+        return False
+    path = settings.home / PLATFORM
+    if not path.is_file() or target.store.get(PLATFORM).decode("utf-8", "replace") != path.read_text("utf-8"):
+        raise BadInput(
+            f"{target.name} holds the backups of another platform.",
+            "Choose another folder or prefix; `its backup restore` continues that one.",
+        )
+    return True
 
 
 def blob_key(digest: str) -> str:

@@ -14,6 +14,7 @@ from its_platform.cli.output import JsonFlag, emit, say
 from its_platform.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from its_platform.backup import Target
     from its_platform.stores.keys import KeyFolder, Owner
 
 app = typer.Typer(help="The keys that objects are sealed with.", no_args_is_help=True)
@@ -43,23 +44,33 @@ def destroy(
     camera: Annotated[str, typer.Option(help="Whose footage is erased.", show_default=False)],
     day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="UTC day of capture.", show_default=False)],
     why: Annotated[str, typer.Option(help="The reason, kept with the time and who it was.")] = "",
+    origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            help="A place of backups to erase the key at beside backup.url: `file:///folder` or "
+            "`s3+https://host/bucket`; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Erase a camera's frames of one day for ever, in every copy, by destroying their key."""
+    from its_platform.backup import open_target
     from its_platform.frames.erasure import erase
     from its_platform.stores import open_stores
     from its_platform.stores.keys import Owner
 
     settings, owner = load_settings(), Owner(camera, day.date())
+    named = [open_target(settings, origin) for origin in origins or []]
     if not yes:
         typer.confirm(f"Erase all frames of {camera} on {owner.day} for ever?", abort=True, err=True)
     done = erase(open_stores(settings), _keys(), owner, getpass.getuser(), why)
     emit({"erased": str(done.owner), "frames": done.frames - len(done.unsealed), "unsealed": done.unsealed}, json)
     if done.unsealed:
         say(f"{len(done.unsealed)} of its frames were stored unsealed and stay: remove these objects and their copies.")
-    if settings.backup.url:
-        _forget_in_backups(settings, owner)
+    _forget_in_backups(settings, owner, named)
     say("Exports of the keys made before can still open them: destroy those files.")
 
 
@@ -81,15 +92,33 @@ def import_file(file: FileArgument, passphrase_file: PassphraseOption = None, js
     emit({"data_keys_new": new, "destroyed": destroyed}, json)
 
 
-def _forget_in_backups(settings: Settings, owner: Owner) -> None:
-    """Erase the key where backups lie; of a place that cannot be reached now a person is told."""
-    from its_platform.backup import forget_key, open_target
+def _forget_in_backups(settings: Settings, owner: Owner, named: list[Target]) -> None:
+    """Erase the key where backups lie; a person is told of each place where it was not."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from its_platform.backup import forget_key, open_target, places_with_keys
     from its_platform.errors import ItsError
 
+    day, visited = owner.day.isoformat(), {target.name for target in named}
+    if settings.backup.url:
+        try:
+            target = open_target(settings)
+            visited.add(target.name)
+            forget_key(settings, target, owner.camera_id, day)
+        except ItsError as error:
+            say(f"The key still lies with the backups: {error} The next `its backup create` erases it there.")
+    for target in named:
+        try:
+            forget_key(settings, target, owner.camera_id, day)
+        except ItsError as error:
+            say(f"The key was not erased at {target.name}: {error}")
     try:
-        forget_key(open_target(settings), owner.camera_id, owner.day.isoformat())
-    except ItsError as error:
-        say(f"The key still lies with the backups: {error} The next `its backup create` erases it there.")
+        others = [place for place in places_with_keys(settings) if place not in visited]
+    except (ItsError, SQLAlchemyError) as error:
+        say(f"Whether backups lie elsewhere cannot be told: {str(error).splitlines()[0]}")
+        return
+    for place in others:
+        say(f"Backups were made at {place}, where the key may still lie: do this again with --from and its address.")
 
 
 def _keys() -> KeyFolder:

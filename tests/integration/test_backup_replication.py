@@ -121,7 +121,7 @@ def test_a_forgotten_key_is_in_no_version_of_a_bucket_that_keeps_them(machine: S
     path = keys_folder(machine.home) / "data" / "north" / "2026-05-01.json"
     path.write_text("wrapped anew")
     create_backup(machine, target)
-    forget_key(target, "north", "2026-05-01")
+    forget_key(machine, target, "north", "2026-05-01")
     path.unlink()
     (keys_folder(machine.home) / "data" / "north" / "2026-05-02.json").unlink()
     create_backup(machine, target)

@@ -65,11 +65,11 @@ def test_a_key_is_forgotten_at_once(settings: Settings, target: Target) -> None:
     write_key(settings, "north", "2026-05-01")
     write_key(settings, "south", "2026-05-01")
     mirror_keys(settings, target)
-    forget_key(target, "north", "2026-05-01")
-    forget_key(target, "north", "2026-05-01")
+    forget_key(settings, target, "north", "2026-05-01")
+    forget_key(settings, target, "north", "2026-05-01")
     assert mirrored(target) == ["keys/data/south/2026-05-01.json"]
     with pytest.raises(BadInput):
-        forget_key(target, "../..", "x")
+        forget_key(settings, target, "../..", "x")
 
 
 def test_a_folder_that_was_lost_erases_nothing(settings: Settings, target: Target) -> None:

@@ -10,8 +10,12 @@ from typer.testing import CliRunner
 
 from its_platform.backup import open_target
 from its_platform.backup.keys import mirror_keys
+from its_platform.backup.target import claim
 from its_platform.cli.keys import app
+from its_platform.errors import BadInput
 from its_platform.settings import Settings, load_settings
+from its_platform.stores import Stores
+from its_platform.stores.journal import Journal
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import open_keys
 
@@ -21,10 +25,11 @@ DESTROY = ["destroy", "--camera", "north", "--day", "2026-05-01", "--yes"]
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "elsewhere"
     place.mkdir()
-    monkeypatch.setenv("ITS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ITS_HOME", str(stores.settings.home))
+    monkeypatch.setenv("ITS_DATABASE_URL", str(stores.settings.database_url))
     monkeypatch.setenv("ITS_BACKUP__URL", place.as_uri())
     return place
 
@@ -59,4 +64,53 @@ def test_where_backups_cannot_be_reached_a_person_is_told_what_still_lies_there(
     assert open_keys(settings).destroyed() == {NORTH}
     away.rename(place)
     mirror_keys(settings, open_target(settings))
+    assert copies(place) == {"south"}
+
+
+@pytest.fixture
+def second(settings: Settings, tmp_path: Path) -> Path:
+    """Another place that a backup was made at once."""
+    second = tmp_path / "second"
+    second.mkdir()
+    target = open_target(settings, second.as_uri())
+    claim(settings, target)
+    with Journal(settings).step("backup.created", target.name):
+        mirror_keys(settings, target)
+    return second
+
+
+def test_a_place_that_is_named_loses_the_key_too(settings: Settings, place: Path, second: Path) -> None:
+    done = CliRunner().invoke(app, [*DESTROY, "--from", second.as_uri()])
+    assert done.exit_code == 0
+    assert (copies(place), copies(second)) == ({"south"}, {"south"})
+    assert "Backups were made at" not in done.stderr
+
+
+def test_a_place_that_was_not_visited_is_told_by_name_until_it_is(settings: Settings, second: Path) -> None:
+    done = CliRunner().invoke(app, DESTROY)
+    assert done.exit_code == 0
+    assert f"Backups were made at {second}, where the key may still lie" in done.stderr
+    assert copies(second) == {"north", "south"}
+    again = CliRunner().invoke(app, [*DESTROY, "--from", second.as_uri()])
+    assert again.exit_code == 0
+    assert copies(second) == {"south"}
+
+
+def test_a_place_that_is_none_or_another_platforms_erases_nothing_there(settings: Settings, second: Path) -> None:
+    refused = CliRunner().invoke(app, [*DESTROY, "--from", (second / "nowhere").as_uri()])
+    assert isinstance(refused.exception, BadInput)
+    assert open_keys(settings).destroyed() == set()
+    (second / "platform").write_text("another platform")
+    done = CliRunner().invoke(app, [*DESTROY, "--from", second.as_uri()])
+    assert "holds the backups of another platform" in done.stderr
+    assert copies(second) == {"north", "south"}
+
+
+def test_a_database_that_is_away_keeps_no_key_and_is_told(
+    settings: Settings, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_DATABASE_URL", "postgresql+psycopg2://its@127.0.0.1:1/")
+    done = CliRunner().invoke(app, DESTROY)
+    assert done.exit_code == 0
+    assert "Whether backups lie elsewhere cannot be told" in done.stderr
     assert copies(place) == {"south"}
