@@ -82,8 +82,8 @@ class ObjectSettings(_Group):
     )
     expire_here: bool = Field(
         False,
-        description="Whether the supervisor removes what has expired from the S3 server of `objects_url` too, which one "
-        "wants that keeps a bucket's rules and does not carry them out (SeaweedFS).",
+        description="Whether the supervisor removes what has expired from the S3 server of `objects_url` too; one that "
+        "keeps a bucket's rules and does not carry them out (SeaweedFS) wants that.",
     )
 
 

@@ -49,7 +49,7 @@ def retention_of(settings: Settings) -> Retention:
 
 
 def is_expired_here(settings: Settings) -> bool:
-    """Whether this home removes what has expired: the store is a folder, its own server, or one that the settings name."""
+    """Whether this home removes what has expired: from a folder, its own server, or where the settings say so."""
     url = settings.objects_url
     return url is None or url.startswith("file://") or settings.objects.expire_here
 
