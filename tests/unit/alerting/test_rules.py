@@ -32,6 +32,7 @@ class Case(NamedTuple):
 
 
 MLFLOW, NORTH = 'its_part_up{part="mlflow"}', 'its_front_last_picture_timestamp_seconds{camera="north"}'
+SOUTH, TRITON = NORTH.replace("north", "south"), 'up{job="triton",part="triton"}'
 CASES: dict[str, tuple[Case, Case]] = {
     "ExporterDown": (
         Case({'up{job="its"}': "1x8 0x40"}, "4m", ({"job": "its"},)),
@@ -75,8 +76,13 @@ CASES: dict[str, tuple[Case, Case]] = {
         Case({'its_metrics_read_errors_total{read="runs"}': "0x20 3x100"}, "20m"),
     ),
     "NoFramesFromCamera": (
-        Case({NORTH: "600x100"}, "20m", ({"camera": "north"},)),
-        Case({NORTH: "0+15x100", NORTH.replace("north", "south"): "_x100"}, "20m"),
+        # Triton was started again, and has heard nothing of the one in the south since.
+        Case(
+            {NORTH: "600x100", SOUTH: "600x50 stale", TRITON: "1x50 0x2 1x50"},
+            "20m",
+            ({"camera": "north"}, {"camera": "south"}),
+        ),
+        Case({NORTH: "0+15x100", SOUTH: "_x100", TRITON: "1x100"}, "20m"),
     ),
     "StreamNotTakenIn": (
         Case(
@@ -176,6 +182,18 @@ def test_an_alert_fires_where_it_should_and_not_elsewhere(alert: str, tmp_path: 
     fires, silent = CASES[alert]
     assert promtool(tmp_path, asked(alert, fires)) == ""
     assert promtool(tmp_path, asked(alert, silent)) == ""
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        (Case({NORTH: "0+15x20 stale", TRITON: "1x20 0x80"}, "20m"), "no Triton can be read"),
+        (Case({NORTH: "0+15x20 stale", TRITON: "1x6000"}, "24h10m"), "gone for a day"),
+        (Case({NORTH: "0+15x20 stale _x40 915+15x60", TRITON: "1x20 0x40 1x60"}, "15m30s"), "it came back with Triton"),
+    ],
+)
+def test_a_camera_is_not_called_silent_where_that_is_not_known_or_no_news(tmp_path: Path, case: Case, why: str) -> None:
+    assert promtool(tmp_path, asked("NoFramesFromCamera", case)) == "", why
 
 
 def test_an_alert_says_of_what_and_how_much(tmp_path: Path) -> None:
