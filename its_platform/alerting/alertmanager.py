@@ -22,14 +22,20 @@ DEBIAN_PROGRAM = "prometheus-alertmanager"
 ALERTS_PATH = "/alerts"
 
 
-def alertmanager_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+def alertmanager_program() -> str:
+    """Where it is installed. Raises `BadInput` where it is not."""
     program = shutil.which(DEBIAN_PROGRAM) or shutil.which("alertmanager")
     if program is None:
         raise BadInput(
             "The services profile needs Alertmanager, which is not installed.",
             "On Debian: apt-get install prometheus-alertmanager; or do without alerts: ITS_METRICS__PROMETHEUS=false.",
         )
+    return program
+
+
+def alertmanager_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    program = alertmanager_program()
     folder = settings.services.absolute() / "alertmanager"
     address = f"{settings.host}:{settings.ports.alertmanager}"
     options = {

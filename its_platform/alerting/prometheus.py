@@ -27,14 +27,20 @@ RULES = Path(__file__).with_name("rules")
 LONGEST_SCRAPE_S = 10
 
 
-def prometheus_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+def prometheus_program() -> str:
+    """Where it is installed. Raises `BadInput` where it is not."""
     program = shutil.which("prometheus")
     if program is None:
         raise BadInput(
             "The services profile needs Prometheus, which is not installed.",
             "On Debian: apt-get install prometheus; or do without it and its alerts: ITS_METRICS__PROMETHEUS=false.",
         )
+    return program
+
+
+def prometheus_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    program = prometheus_program()
     folder = settings.services.absolute() / "prometheus"
     address = f"{settings.host}:{settings.ports.prometheus}"
     options = {

@@ -35,6 +35,7 @@ HOST_CHECKS: tuple[Check, ...] = (
     machine.check_disk,
     machine.check_ports,
     servers.check_servers,
+    servers.check_secrets,
     servers.check_serving,
     loop.check_model_repository,
     hosts.check_followed,

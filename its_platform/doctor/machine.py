@@ -13,11 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from its_platform import clock, processes
+from its_platform.alerting.alertmanager import alertmanager_program
+from its_platform.alerting.prometheus import prometheus_program
 from its_platform.dagster_runs import CLOCK_TOLERANCE_S, ticks_ahead_s
 from its_platform.doctor.finding import Finding
+from its_platform.errors import ItsError
 from its_platform.parts import SUPERVISOR, parts_of
 from its_platform.settings import Settings
-from its_platform.stores.postgres import is_running
+from its_platform.stores.cache_server import redis_program
+from its_platform.stores.object_server import object_server_program
+from its_platform.stores.postgres import client_program, is_running, server_process
 
 LEAST_FREE_GB = 5.0
 FULL_GB = 0.05
@@ -45,11 +50,30 @@ def check_environments(settings: Settings) -> list[Finding]:
 
 
 def check_programs(settings: Settings) -> list[Finding]:
-    """Programs of the system that are called."""
+    """Programs of the system that are called, and the servers that these settings have started here."""
+    servers = _missing_servers(settings)
     if shutil.which("git") is None:
-        return [Finding("git", False, "not installed", "Install git; dataset versions are kept in it.")]
+        return [Finding("git", False, "not installed", "Install git; dataset versions are kept in it."), *servers]
     said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=20, check=False).stdout.strip()
-    return [Finding("git", True, said)]
+    return [Finding("git", True, said), *servers]
+
+
+def _missing_servers(settings: Settings) -> list[Finding]:
+    wanted: list[tuple[bool, str, Callable[[], object]]] = [
+        (settings.runs_postgres, "PostgreSQL", lambda: client_program(settings, "pg_ctl")),
+        (settings.runs_objects, "S3 server", lambda: object_server_program(settings)),
+        (settings.runs_redis, "Redis", redis_program),
+        (settings.runs_prometheus, "Prometheus", prometheus_program),
+        (settings.runs_prometheus, "Alertmanager", alertmanager_program),
+    ]
+    found = []
+    for is_wanted, name, look in wanted:
+        try:
+            if is_wanted:
+                look()
+        except ItsError as error:
+            found.append(Finding(name, False, error.message, error.hint))
+    return found
 
 
 def check_disk(settings: Settings) -> list[Finding]:
@@ -151,6 +175,14 @@ def check_ports(settings: Settings) -> list[Finding]:
                 remedy = f"Stop that, or choose another with ITS_PORTS__{name.split()[0].upper()}."
                 wrong.append(Finding("ports", False, f"{port}, for {part.title}, is taken by {owner}", remedy))
     numbers = [port for part in parts_of(settings) for port in part.port_numbers(settings).values()]
+    # No part of the stack; the embedded one listens on no port.
+    if settings.profile == "services" and settings.runs_postgres:
+        port = settings.ports.postgres
+        numbers.append(port)
+        owner = processes.port_owner(settings.host, port) if server_process(settings) is None else None
+        if owner is not None:
+            remedy = "Stop that, or choose another with ITS_PORTS__POSTGRES."
+            wrong.append(Finding("ports", False, f"{port}, for PostgreSQL, is taken by {owner}", remedy))
     return wrong or [Finding("ports", True, ", ".join(map(str, sorted(numbers))))]
 
 

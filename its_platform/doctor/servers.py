@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from its_platform import processes
-from its_platform.certificates import EXPIRED_HINT, Certificates, read_certificates, what_expired
+from its_platform.certificates import EXPIRED_HINT, SECRET_FILE, Certificates, read_certificates, what_expired
 from its_platform.doctor.finding import Finding
 from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
@@ -13,6 +14,7 @@ from its_platform.stack import PartStatus, dagster_query, is_up, part_status
 from its_platform.stores.objects import S3Store, open_keys, open_plain
 from its_platform.stores.postgres import is_running, log_file, server_process
 from its_platform.stores.retention import is_expired_here, lacking, retention_of
+from its_platform.telemetry import redact
 
 _NOT_UP = "not started; `its up` starts it"
 _JUST_STARTED_S = 120.0
@@ -120,6 +122,30 @@ def check_keys(settings: Settings) -> list[Finding]:
     return [Finding("keys", True, f"{number} keys of cameras and days in {keys.folder}")]
 
 
+def check_secrets(settings: Settings) -> list[Finding]:
+    """Whether passwords, keys of certificates and of publishing, and settings with a secret are their owner's alone."""
+    files = [
+        *(settings.services / "passwords").glob("[!.]*"),
+        *settings.certificates.glob("*.key"),
+        settings.certificates / SECRET_FILE,
+        *(settings.home / "signing").glob("[!.]*"),
+        settings.home / "settings.yaml",
+    ]
+    shown = [path for path in files if path.is_file() and path.stat().st_mode & 0o077 and _is_secret(path)]
+    found = [Finding("secrets", False, f"{path} can be read by others", f"chmod 600 {path}") for path in shown]
+    return found or [Finding("secrets", True, "readable by their owner alone")]
+
+
+def _is_secret(path: Path) -> bool:
+    """Settings are no secret by themselves, but may hold one."""
+    if path.name != "settings.yaml":
+        return True
+    import yaml
+
+    written = yaml.safe_load(path.read_text("utf-8")) or {}
+    return redact(None, "", written) != written
+
+
 def check_dagster_daemon(settings: Settings) -> list[Finding]:
     """The daemon's heartbeats, and whether the definitions load."""
     status = part_status(settings, part_named("dagster-daemon"))
@@ -179,6 +205,7 @@ CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
     check_servers,
     check_objects,
     check_keys,
+    check_secrets,
     check_serving,
     check_dagster_daemon,
     check_leftovers,

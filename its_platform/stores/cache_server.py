@@ -33,14 +33,20 @@ def redis_url(settings: Settings) -> str | None:
     return f"rediss://:{quote(_password(settings))}@{settings.host}:{settings.ports.redis}/0?{trust}"
 
 
-def redis_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+def redis_program() -> str:
+    """Where the server is installed. Raises `BadInput` where it is not."""
     program = shutil.which("redis-server")
     if program is None:
         raise BadInput(
             "The services profile needs Redis, which is not installed.",
             "On Debian: apt-get install redis-server; or set ITS_SERVING__REDIS_URL to one that somebody runs.",
         )
+    return program
+
+
+def redis_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    program = redis_program()
     folder, files = settings.services.absolute() / "redis", ensure_certificates(settings)
     folder.mkdir(parents=True, exist_ok=True)
     lines = {

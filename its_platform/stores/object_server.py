@@ -28,14 +28,20 @@ GROWTH = "[master.volume_growth]\ncopy_1 = 1\n"
 LEAST_FREE = "1GiB"
 
 
-def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+def object_server_program(settings: Settings) -> Path:
+    """Where the server is installed. Raises `BadInput` where it is not."""
     program = _program(settings)
     if not program.is_file():
         raise BadInput(
             "The services profile needs an S3 server, and SeaweedFS is not installed.",
             "Run `make services`; or set ITS_OBJECTS_URL to one that somebody runs.",
         )
+    return program
+
+
+def object_server_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    program = object_server_program(settings)
     folder, files = settings.services.absolute() / "objects", ensure_certificates(settings)
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)

@@ -240,7 +240,7 @@ def _give_certificate(files: Certificates, data: Path, user: str | None) -> None
 
 
 def client_program(settings: Settings, name: str) -> Path:
-    """`pg_dump` or `pg_restore`: of the version of this home's server, else the newest that its profile has.
+    """`pg_dump`, `pg_restore` or `pg_ctl`: of the version of this home's server, else the newest that its profile has.
 
     Raises `BadInput` or `ServerUnavailable` where it is missing.
     """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections import namedtuple
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,7 @@ from its_platform.dagster_runs import JobRun
 from its_platform.doctor import loop, machine, servers
 from its_platform.doctor.finding import Finding
 from its_platform.errors import ServerUnavailable
+from its_platform.private_files import write_file
 from its_platform.settings import Settings, load_settings
 from its_platform.stack import PartStatus
 from its_platform.stores.keys import Owner
@@ -243,3 +246,55 @@ def test_keys_that_are_lost_changed_or_open_to_others_are_named(settings: Settin
     assert "its keys import" in found.remedy
     plain = settings.model_copy(update={"objects": settings.objects.model_copy(update={"sealed": False})})
     assert "not encrypted" in ill(servers.check_keys(plain))[0].finding
+
+
+def test_each_server_that_is_wanted_and_not_installed_is_named_with_what_to_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = settings.model_copy(update={"profile": "services", "environments": tmp_path})
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/git" if name == "git" else None)
+    monkeypatch.setattr("its_platform.stores.postgres._SYSTEM_PROGRAMS", ())
+    found = ill(machine.check_programs(own))
+    assert [one.name for one in found] == ["PostgreSQL", "S3 server", "Redis", "Prometheus", "Alertmanager"]
+    assert all("not installed" in one.finding and one.remedy for one in found)
+    metrics = own.metrics.model_copy(update={"prometheus": False})
+    others = {"database_url": "postgresql+psycopg2://its@db/", "objects_url": "file:///objects", "metrics": metrics}
+    assert [one.name for one in ill(machine.check_programs(own.model_copy(update=others)))] == ["Redis"]
+    assert ill(machine.check_programs(settings)) == [], "the embedded profile has its own"
+
+
+def test_a_port_that_another_holds_is_named_for_postgresql_too(settings: Settings) -> None:
+    own = settings.model_copy(update={"profile": "services"})
+    with socket.create_server((own.host, own.ports.postgres)):
+        (found,) = ill(machine.check_ports(own))
+        assert f"{own.ports.postgres}, for PostgreSQL, is taken by" in found.finding
+        assert "ITS_PORTS__POSTGRES" in found.remedy
+        assert ill(machine.check_ports(settings)) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["services/passwords/redis", "certificates/ca.key", "certificates/repository.secret", "signing/hosts.key"]
+)
+def test_a_secret_that_others_can_read_is_named(settings: Settings, name: str) -> None:
+    path = settings.home / name
+    path.parent.mkdir(parents=True)
+    (path.parent / ".lock").touch(0o644)
+    write_file(path, b"x", is_secret=True)
+    assert ill(servers.check_secrets(settings)) == []
+    path.chmod(0o640)
+    (found,) = ill(servers.check_secrets(settings))
+    assert found.remedy == f"chmod 600 {path}"
+
+
+def test_settings_that_others_can_read_are_named_where_they_hold_a_secret(settings: Settings) -> None:
+    settings.home.mkdir(parents=True)
+    path = settings.home / "settings.yaml"
+    path.write_text("training: {epochs: 3}\n")
+    path.chmod(0o644)
+    assert ill(servers.check_secrets(settings)) == []
+    path.write_text("backup: {url: 's3+https://key:hidden@copies.example.org/its'}\n")
+    (found,) = ill(servers.check_secrets(settings))
+    assert found.finding == f"{path} can be read by others"
+    assert "hidden" not in found.finding
+    path.chmod(0o600)
+    assert ill(servers.check_secrets(settings)) == []
