@@ -128,7 +128,7 @@ def check_secrets(settings: Settings) -> list[Finding]:
         *(settings.services / "passwords").glob("[!.]*"),
         *settings.certificates.glob("*.key"),
         settings.certificates / SECRET_FILE,
-        *(settings.home / "signing").glob("[!.]*"),
+        *(settings.home / "signing").glob("*.key"),
         settings.home / "settings.yaml",
     ]
     shown = [path for path in files if path.is_file() and path.stat().st_mode & 0o077 and _is_secret(path)]

@@ -280,6 +280,9 @@ def test_a_secret_that_others_can_read_is_named(settings: Settings, name: str) -
     path.parent.mkdir(parents=True)
     (path.parent / ".lock").touch(0o644)
     write_file(path, b"x", is_secret=True)
+    # What hosts were told last is for everybody.
+    (settings.home / "signing").mkdir(exist_ok=True)
+    (settings.home / "signing" / "told.json").touch(0o644)
     assert ill(servers.check_secrets(settings)) == []
     path.chmod(0o640)
     (found,) = ill(servers.check_secrets(settings))
