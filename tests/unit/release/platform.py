@@ -20,12 +20,11 @@ FAILED = replace(PASSED, value=0.3, verdict="failed", detail="mAP50 0.300 on 200
 
 
 @dataclass
-class Platform:
+class Faked:
     """Real rows, and fakes for the registry and Triton."""
 
     stores: Stores
     outside: Outside
-    steps: Steps
 
     @property
     def registry(self) -> FakeRegistry:
@@ -34,6 +33,13 @@ class Platform:
     @property
     def triton(self) -> FakeTriton:
         return self.outside.server  # type: ignore[return-value]
+
+
+@dataclass
+class Platform(Faked):
+    """What a person or a job does to releases; `steps` are those that the fakes take."""
+
+    steps: Steps
 
     def train(self, content: bytes | None = None) -> int:
         return self.registry.add(content).version

@@ -18,10 +18,10 @@ from its_platform.release.gates import GateResult, LatencyRounds, is_passed
 from its_platform.release.gates.serving import MIB
 from its_platform.release.golden import GoldenAnswers
 from its_platform.release.judging import judge_candidate
-from its_platform.release.outside import Outside
 from its_platform.stores import Stores
 from its_platform.stores.registry import ModelVersion
-from tests.fakes import FakeRegistry, FakeTriton, fake_outside, golden_answers
+from tests.fakes import fake_outside, golden_answers
+from tests.unit.release.platform import Faked
 
 STEADY = LatencyRounds((10.0,) * 5, (10.0,) * 5)
 WIDE = LatencyRounds((10.0, 4.0, 10.0, 16.0, 10.0), (10.0,) * 5)
@@ -52,21 +52,11 @@ def permuted(answers: GoldenAnswers) -> GoldenAnswers:
 
 
 @dataclass
-class Bench:
+class Bench(Faked):
     """A platform with one served version and a staged candidate."""
 
-    stores: Stores
-    outside: Outside
     scorer: Scorer
     latencies: list[LatencyRounds]
-
-    @property
-    def registry(self) -> FakeRegistry:
-        return self.outside.registry  # type: ignore[return-value]
-
-    @property
-    def triton(self) -> FakeTriton:
-        return self.outside.server  # type: ignore[return-value]
 
     def stage(self, version: int) -> None:
         stage(self.stores, version, "tester", "", outside=self.outside)
