@@ -10,7 +10,7 @@ LOCKED := --quiet --no-deps --require-hashes --compile-bytecode
 export UV_NO_PROGRESS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install services demo up down status doctor test check format lint types layers bench soak repro faults screens docs lock clean
+.PHONY: help install services load demo up down status doctor test check format lint types layers bench soak repro faults screens docs lock clean
 
 help:  ## what can be typed
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,13 +40,16 @@ install: .venv/.main .venvs/dvc/.done .venvs/triton/.done .venvs/tritonserver/.d
 	@$(UV) install $(LOCKED) --python .venvs/$*/bin/python -r requirements/$*.txt
 	@touch $@
 
-.venvs/tritonserver/.done: requirements/tritonserver.txt | .venv/.uv
-	@echo "fetching the Triton server"
-	@rm -rf .venvs/tritonserver
-	@$(UV) install --quiet --require-hashes --no-deps --python $(BIN)/python --target .venvs/tritonserver -r requirements/tritonserver.txt
+# Of these wheels only the files are used.
+.venvs/tritonserver/.done .venvs/load/.done: .venvs/%/.done: requirements/%.txt | .venv/.uv
+	@echo "fetching the files of $*"
+	@rm -rf .venvs/$*
+	@$(UV) install --quiet --require-hashes --no-deps --python $(BIN)/python --target .venvs/$* -r requirements/$*.txt
 	@touch $@
 
 services: install .venvs/services/.done  ## the S3 server of `its up --profile services`
+
+load: .venvs/load/.done  ## NVIDIA's perf_analyzer, which drives Triton's models
 
 demo: install  ## the whole loop on a simulated world, in at most ten minutes
 	@$(BIN)/its demo
@@ -108,7 +111,7 @@ docs: install .venv/.dev  ## write the page of the settings, the graph of the ma
 lock:  ## resolve the requirements anew
 	@for name in main dev triton; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt; done
 	@for name in dvc services uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
-	@uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/tritonserver.in -o requirements/tritonserver.txt
+	@for name in tritonserver load; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: down  ## remove all state of this checkout; environments stay
 	@rm -rf .its

@@ -30,7 +30,7 @@ silence_tools()
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the settings or the terminal of the person who runs it, or writes into the checkout's home."""
     for name in [name for name in os.environ if name.startswith("ITS_")]:
-        if name not in {"ITS_TEST_DATA", "ITS_TEST_PERF_ANALYZER", "ITS_REQUIRE_SERVICES", "ITS_BUILD_MINIO"}:
+        if name not in {"ITS_TEST_DATA", "ITS_REQUIRE_SERVICES", "ITS_BUILD_MINIO"}:
             monkeypatch.delenv(name)
     # A worker of pytest-xdist is told the width of the terminal that it has not.
     monkeypatch.delenv("COLUMNS", raising=False)

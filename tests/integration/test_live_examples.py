@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from its_detector_client import encode_jpeg
 from its_platform.serving.repository import read_routes
+from needs import need
 from triton_site import IN_PICTURE, PICTURE, Platform, running_platform, wait_until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -75,13 +75,14 @@ def test_the_example_in_node_speaks_grpc_alone(platform: Platform, pictures: Pat
 
 
 def test_perf_analyzer_drives_the_front_without_knowing_anything_of_the_platform(platform: Platform) -> None:
-    """`ITS_TEST_PERF_ANALYZER` is the command to run where the wheel's own does not: it wants glibc 2.38."""
-    program = shlex.split(os.environ.get("ITS_TEST_PERF_ANALYZER", shutil.which("perf_analyzer") or ""))
-    if not program:
-        pytest.skip("perf_analyzer is not installed")
+    load = platform.settings.environments / "load"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(load / "nvidia" / "cuda_runtime" / "lib")}
+    program = load / "bin" / "perf_analyzer"
+    need(program.is_file(), "NVIDIA's load generator (make load)")
     asked = ["-m", "traffic_detector", "-i", "grpc", "-u", platform.settings.triton_grpc]
-    command = [*program, *asked, "--shape", "images:1,360,640,3", "--concurrency-range", "2", "--request-count", "100"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    command = [program, *asked, "--shape", "images:1,360,640,3", "--concurrency-range", "2", "--request-count", "100"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=environment)
+    need("libb64" not in done.stderr, "a library of perf_analyzer (apt-get install libb64-0d)")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Successful request count: 100" in done.stdout
     assert "Inference count: 100" in done.stdout
