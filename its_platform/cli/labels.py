@@ -58,17 +58,18 @@ def import_labels(
     renamed, dropped = read_mapping(mapping or []), set(drop or [])
     review = "unreviewed" if unreviewed else "reviewed"
     frames = _frames(stores, camera)
+    hashes = set(frames["frame_hash"])
+    elsewhere = set(_frames(stores, None)["frame_hash"]) - hashes if camera else set()
     if form is Format.yolo:
         names = _split(classes) or yolo_classes(source)
-        read = read_yolo(source, names, frames, review=review)  # type: ignore[arg-type]
+        read = read_yolo(source, names, frames, review=review, elsewhere=elsewhere)  # type: ignore[arg-type]
     else:
-        read = read_coco(source, frames, review=review, images_in=images)  # type: ignore[arg-type]
+        read = read_coco(source, frames, review=review, images_in=images, elsewhere=elsewhere)  # type: ignore[arg-type]
         names = tuple(dict.fromkeys(name for entry in read.labels for name in entry.classes))
     if read.labels:
         check_class_names([*renamed, *sorted(dropped)], names)
     labels = [rename_classes(entry, renamed, dropped) for entry in read.labels]
     result = add_labels(stores, labels, is_rehearsal=dry_run).with_refusals(read.refused)
-    hashes = set(frames["frame_hash"])
     taken = {entry.frame_hash for entry in labels} - {refusal.frame for refusal in result.refused}
     without = len(hashes) - len(taken | set(current_labels(stores, hashes)))
     facts = {"empty_frames": sum(not entry.boxes for entry in labels), "frames_without_labels": without}

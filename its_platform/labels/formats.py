@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,18 +65,21 @@ def read_yolo(
     frames: pd.DataFrame,
     origin: Origin = "imported",
     review: Review = "reviewed",
+    elsewhere: Collection[str] = (),
 ) -> ReadLabels:
     """Read every `labels/*.txt`, also `train/labels` and `valid/labels`; a picture without a file stays unlabelled.
 
     Lines are `class cx cy width height [confidence]` in shares of the picture; a polygon becomes its bounding
-    box. Raises `BadInput` where the folder holds no label file at all.
+    box. `elsewhere`: hashes of stored frames other than `frames`; labels of their pictures are refused. Raises
+    `BadInput` where the folder holds no label file at all.
     """
     checked_folder(folder)
     check_classes(classes)
     files = label_files(folder)
     if not files:
         raise BadInput(f"{folder} holds no YOLO label files.", "It needs labels/*.txt beside images/.")
-    pictures, lookup = Pictures(folder.parent if folder.name == "labels" else folder), FrameLookup(frames)
+    pictures = Pictures(folder.parent if folder.name == "labels" else folder)
+    lookup = FrameLookup(frames, elsewhere)
     labels: list[FrameLabels] = []
     refused: list[Refusal] = []
     for path in files:
@@ -176,17 +179,18 @@ def read_coco(
     origin: Origin = "imported",
     review: Review = "reviewed",
     images_in: Path | None = None,
+    elsewhere: Collection[str] = (),
 ) -> ReadLabels:
     """Read a COCO detection file; each listed image is a labelling, without annotations an empty one.
 
-    `images_in`: where its pictures lie, else the file's folder, or the one above where that is `annotations`. Boxes are
-    scaled where the file states another picture size than the stored frame's; a segmentation without a box (polygons,
-    run lengths) gives its bounding box. Raises `BadInput` for a file that is not COCO.
+    `images_in`: where its pictures lie, else the file's folder, or the one above where that is `annotations`.
+    `elsewhere`: as `read_yolo` has it. Boxes are scaled where the file states another picture size than the stored
+    frame's; a segmentation without a box (polygons, run lengths) gives its bounding box. Raises `BadInput` for a file that is not COCO.
     """
     coco = _coco_content(path)
     stated, classes = coco.files, coco.classes
     around = path.parent.parent if path.parent.name == "annotations" else path.parent
-    pictures, lookup = Pictures(images_in or around), FrameLookup(frames)
+    pictures, lookup = Pictures(images_in or around), FrameLookup(frames, elsewhere)
     by_image: dict[Any, list[dict[str, Any]]] = {image: [] for image in stated}
     refused: list[Refusal] = []
     for annotation in coco.annotations:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ import pandas as pd
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 LARGEST_PICTURE = 256 << 20
 NO_FRAME = "there is no such frame"
+ELSEWHERE = "its picture is a frame of another camera"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,14 @@ def stem_of(source: str) -> str:
 
 
 class FrameLookup:
-    """Finds frames by picture content or file stem. `frames`: columns frame_hash, source, width, height."""
+    """Finds frames by picture content or file stem. `frames`: columns frame_hash, source, width, height.
 
-    def __init__(self, frames: pd.DataFrame) -> None:
+    elsewhere: hashes of stored frames that are not asked about. A file whose picture is one of them has no frame here,
+    though one may have its name: cameras that number their pictures all have an `0001`.
+    """
+
+    def __init__(self, frames: pd.DataFrame, elsewhere: Collection[str] = ()) -> None:
+        self._elsewhere = elsewhere
         self._by_hash: dict[str, FrameKey] = {}
         self._by_stem: dict[str, list[FrameKey]] = {}
         columns = ("frame_hash", "source", "width", "height")
@@ -49,9 +55,11 @@ class FrameLookup:
     def find(self, stem: str, picture: Path | None = None) -> FrameKey | str:
         """The frame, or one clause that says why there is none."""
         if picture is not None:
-            key = self._by_hash.get(_content_hash(picture))
-            if key is not None:
-                return key
+            content = _content_hash(picture)
+            if content in self._by_hash:
+                return self._by_hash[content]
+            if content in self._elsewhere:
+                return ELSEWHERE
         if stem in self._by_hash:
             return self._by_hash[stem]
         found = self._by_stem.get(stem, [])

@@ -10,6 +10,8 @@ import pytest
 from its_platform import cli
 from its_platform.cameras import add_camera
 from its_platform.cameras.registry import make_camera
+from its_platform.frames.index import FrameIndex
+from its_platform.frames.ingest import load_jpeg
 from its_platform.labels.store import current_labels
 from its_platform.stores import Stores
 from tests.unit.dataset.footage import add_frames
@@ -52,3 +54,28 @@ def test_a_dry_run_says_what_would_be_taken_and_takes_nothing(
     code, _, err = run(capsys, *words)
     assert code == 1
     assert "no class 'pedestrians'" in err
+
+
+def test_labels_of_another_cameras_pictures_are_refused_though_names_agree(
+    stores: Stores, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_DATABASE_URL", str(stores.settings.database_url))
+    for camera in ("north", "south"):
+        add_camera(stores, make_camera(camera, "sim://junction"))
+        add_frames(stores, camera, [0])
+    rows = FrameIndex(stores).query().to_dict("records")
+    name = Path(rows[0]["source"]).stem
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "images" / f"{name}.jpg").write_bytes(load_jpeg(stores, rows[1]["object_key"]))
+    (tmp_path / "labels" / f"{name}.txt").write_text("0 .5 .5 .2 .2\n")
+    words = ["labels", "import", "yolo", tmp_path, "--classes", "car"]
+
+    code, _, err = run(capsys, *words, "--camera", "north")
+    assert code == 1
+    assert f"{name}.txt: its picture is a frame of another camera" in err
+    assert current_labels(stores) == {}
+
+    code, _, _ = run(capsys, *words, "--camera", "south")
+    assert code == 0
+    assert list(current_labels(stores)) == [rows[1]["frame_hash"]]

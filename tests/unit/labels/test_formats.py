@@ -130,6 +130,19 @@ def test_a_picture_beside_the_labels_decides_by_its_content(tmp_path: Path) -> N
     assert [entry.frame_hash for entry in read_yolo(folder, CLASSES, table).labels] == [table.loc[1, "frame_hash"]]
 
 
+def test_a_picture_of_another_camera_gives_its_labels_to_no_frame_of_the_same_name(tmp_path: Path) -> None:
+    folder = yolo_folder(tmp_path, cam_A1="0 .5 .5 .1 .1")
+    (folder / "images").mkdir()
+    (folder / "images" / "cam_A1.jpg").write_bytes(b"the picture")
+    elsewhere = {hashlib.sha256(b"the picture").hexdigest()}
+    read = read_yolo(folder, CLASSES, frames(), elsewhere=elsewhere)
+    assert read.labels == ()
+    assert [str(refusal) for refusal in read.refused] == ["cam_A1.txt: its picture is a frame of another camera"]
+    stated = [{"id": 7, "file_name": "images/cam_A1.jpg", "width": WIDTH, "height": HEIGHT}]
+    path = coco(tmp_path / "c.json", images=stated, annotations=[])
+    assert read_coco(path, frames(), elsewhere=elsewhere).labels == ()
+
+
 def test_an_empty_label_file_is_an_empty_frame_and_a_missing_one_is_no_label(tmp_path: Path) -> None:
     read = read_yolo(yolo_folder(tmp_path, cam_A1=""), CLASSES, frames())
     assert [(entry.frame_hash, entry.boxes) for entry in read.labels] == [(f"{1:064x}", ())]
