@@ -44,9 +44,12 @@ class ReadLabels:
 
 
 def yolo_classes(folder: Path) -> tuple[str, ...]:
-    """Class names from the nearest `data.yaml` in the folder or its parent. Raises `BadInput` without one."""
+    """Class names from the folder's own `data.yaml` or `classes.txt`, else the `data.yaml` above it.
+
+    Raises `BadInput` without one.
+    """
     checked_folder(folder)
-    for place in (folder / "data.yaml", folder / "data.yml", folder.parent / "data.yaml", folder / "classes.txt"):
+    for place in (folder / "data.yaml", folder / "data.yml", folder / "classes.txt", folder.parent / "data.yaml"):
         if not place.is_file():
             continue
         if place.suffix == ".txt":

@@ -164,6 +164,16 @@ def test_class_names_come_from_data_yaml_of_the_folder_or_its_parent(tmp_path: P
         yolo_classes(camera / "deeper" / "still")
 
 
+def test_a_folders_own_class_list_comes_before_the_one_above_it(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [car, bus]\n")
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    (camera / "classes.txt").write_text("bus\ncar\n")
+    assert yolo_classes(camera) == ("bus", "car")
+    (camera / "data.yaml").write_text("names: [truck]\n")
+    assert yolo_classes(camera) == ("truck",)
+
+
 def coco(path: Path, **changes: object) -> Path:
     content = {
         "images": [{"id": 7, "file_name": "images/cam_A0.jpg", "width": WIDTH * 2, "height": HEIGHT * 2}],
