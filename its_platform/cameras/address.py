@@ -20,6 +20,8 @@ Kind = Literal["file", "folder", "rtsp", "sim"]
 
 # What cameras without a log-in of RTSP's own take in the path: ?user=admin&password=…
 SECRET_OPTION = re.compile(r"((?:pass|passwd|password|pwd|token|secret|key)=)[^&?/]*", re.I)
+OPTIONS_OF_A_FILE = ("start", "weather")
+OPTIONS_OF_A_FOLDER = (*OPTIONS_OF_A_FILE, "time", "format")
 SCHEMES = "file://, folder://, rtsp://, rtsps:// and sim://, or the path of a video or a folder"
 
 
@@ -80,6 +82,25 @@ def parse_address(source: str) -> Address:
             raise BadInput(f"{source!r} names no path.", f"Write it like {scheme}:///footage/camera.mp4.")
         return Address("folder" if scheme == "folder" or Path(location).is_dir() else "file", location, options)
     raise BadInput(f"{scheme!r} is not a kind of source.", f"Known are {SCHEMES}.")
+
+
+def check_options(address: Address) -> None:
+    """Raise `BadInput` for an option of a video or a folder that no reader asks for, or that cannot be used.
+
+    Frames are never changed: those of a camera whose `start` is mistyped would keep their wrong times.
+    """
+    if address.kind not in ("file", "folder"):
+        return
+    # What is not there yet may become a folder.
+    known = OPTIONS_OF_A_FILE if address.path.is_file() else OPTIONS_OF_A_FOLDER
+    unknown = [name for name in address.options if name not in known]
+    if unknown:
+        raise BadInput(f"There is no option {unknown[0]!r} of such a source.", f"There are {', '.join(known)}.")
+    address.time("start")
+    try:
+        re.compile(address.options.get("time", ""))
+    except re.error as error:
+        raise BadInput(f"time={address.options['time']!r} is not a regular expression: {error}.") from error
 
 
 def _check_server(text: str) -> None:

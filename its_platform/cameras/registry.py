@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from its_platform.cameras.address import Address, normal_source, parse_address, public_source
+from its_platform.cameras.address import Address, check_options, normal_source, parse_address, public_source
 from its_platform.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Camera(BaseModel):
     @classmethod
     def _is_readable(cls, value: str) -> str:
         try:
-            parse_address(value).time("start")
+            check_options(parse_address(value))
             return normal_source(value)
         except BadInput as error:
             raise ValueError(str(error)) from error

@@ -278,6 +278,18 @@ CASES = (
         ("start='soon' is not a time",),
     ),
     Case(
+        "an option that is misspelt",
+        ADD,
+        lambda place: ["camera", "add", "a", "file:///x.mp4?strat=2026-05-01T08:00:00Z"],
+        ("no option 'strat'", "start, weather"),
+    ),
+    Case(
+        "times of names by no regular expression",
+        ADD,
+        lambda place: ["camera", "add", "a", "folder:///x?time=("],
+        ("time='('", "not a regular expression"),
+    ),
+    Case(
         "an interval that is not a number",
         ADD,
         lambda place: ["camera", "add", "a", "x.mp4", "--interval", "nan"],

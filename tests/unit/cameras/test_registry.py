@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from its_platform.cameras import Camera, add_camera, get_camera, list_cameras, remove_camera
@@ -49,6 +51,26 @@ def test_a_removed_camera_is_gone(stores: Stores) -> None:
 def test_a_name_that_could_not_be_a_path_or_a_key_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="camera_id"):
         make_camera(name, "sim://junction")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("file:///footage/a.mp4?strat=2026-05-01T08:00:00Z", "no option 'strat'.*start, weather"),
+        ("folder:///footage/a?pattern=x&start=2026-05-01T08:00:00Z", "no option 'pattern'.*time, format"),
+        ("folder:///footage/a?time=(x", "not a regular expression"),
+    ],
+)
+def test_an_option_that_no_reader_asks_for_is_refused(source: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        make_camera("a", source)
+
+
+def test_a_video_has_no_names_to_find_times_in(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"footage")
+    with pytest.raises(BadInput, match="no option 'time'"):
+        make_camera("a", f"file://{tmp_path}/a.mp4?time=x")
+    assert make_camera("a", f"file://{tmp_path}/later?time=x").address.options == {"time": "x"}
 
 
 @pytest.mark.parametrize(
