@@ -42,7 +42,7 @@ class Camera(BaseModel):
     @field_validator("camera_id")
     @classmethod
     def _is_plain(cls, value: str) -> str:
-        if not CAMERA_ID.fullmatch(value) or ".." in value:
+        if not is_camera_id(value):
             raise ValueError("use lower-case letters, digits and _.-, at most 63")
         return value
 
@@ -68,6 +68,11 @@ class Camera(BaseModel):
     def public_source(self) -> str:
         """The source without a password, for whatever a person or a log sees."""
         return public_source(self.source)
+
+
+def is_camera_id(name: str) -> bool:
+    """Whether a camera may be called so: the name becomes a part of paths and keys."""
+    return CAMERA_ID.fullmatch(name) is not None and ".." not in name
 
 
 def make_camera(camera_id: str, source: str, **policy: object) -> Camera:

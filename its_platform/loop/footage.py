@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from its_platform.cameras.registry import is_camera_id
 from its_platform.errors import BadInput, NotFound
 from its_platform.frames.folder import image_names, read_picture
 from its_platform.frames.images import decode
@@ -82,6 +83,12 @@ def read_world(folder: Path, live: str | None = None, judged_from: str | None = 
             f"{folder} holds {len(cameras)} labelled cameras; the loop needs two.",
             "Each is a folder with images/ and labels/ (YOLO) in it.",
         )
+    for camera in cameras:
+        if not is_camera_id(camera):
+            raise BadInput(
+                f"{folder / camera}: a camera cannot be called so.",
+                "Rename the folder: lower-case letters, digits and _.-, at most 63.",
+            )
     if live is None:
         live = _night_camera(folder, cameras)
     elif live not in cameras:

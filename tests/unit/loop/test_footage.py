@@ -76,6 +76,12 @@ def test_a_folder_without_labelled_cameras_is_refused(tmp_path: Path):
         read_world(tmp_path)
 
 
+def test_a_folder_whose_name_no_camera_may_have_is_refused_before_anything_starts(folder: Path):
+    (folder / "bridge").rename(folder / "Bridge North")
+    with pytest.raises(BadInput, match=r"Bridge North: .*Rename the folder"):
+        read_world(folder)
+
+
 def test_each_cameras_labels_are_read_by_its_own_class_list(folder: Path, monkeypatch: pytest.MonkeyPatch):
     (folder / "bridge" / "data.yaml").write_text("names: [truck, car]\n")
     for name in ("bridge", "tunnel"):
