@@ -128,6 +128,11 @@ def lay_out_live(world: World, target: Path) -> str:
     return f"folder://{quote(str(target.absolute()))}?{urlencode(options)}"
 
 
+def name_before(copy: str) -> str:
+    """What the live camera's picture was called before `lay_out_live` put a capture time before its name."""
+    return re.sub(r"^\d{8}T\d{6}Z_", "", copy)
+
+
 def _classes_of(folder: Path, cameras: list[str], live: str) -> dict[str, tuple[str, ...]]:
     """The classes of each camera in its own order. Raises `BadInput` where one has others than the live camera."""
     from its_platform.labels.formats import yolo_classes

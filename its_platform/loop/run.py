@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from its_platform.loop.footage import INTERVAL, World, lay_out_live, read_world
+from its_platform.loop.footage import INTERVAL, World, lay_out_live, name_before, read_world
 from its_platform.loop.play import (
     Play,
     PlayFailed,
@@ -191,6 +191,9 @@ def import_labels(play: RealPlay, cameras: Sequence[str]) -> None:
 
     world = play.world
     frames = FrameIndex(play.stores).query(cameras=list(cameras))
+    # A picture that is no JPEG is stored as one, and is then known by its name alone.
+    names = frames["source"].map(name_before)
+    frames["source"] = frames["source"].where(frames["camera_id"] != world.live, names)
     read = [
         read_yolo(world.folder / camera, world.classes_of[camera], frames[frames["camera_id"] == camera])
         for camera in cameras

@@ -99,6 +99,29 @@ def test_each_cameras_labels_are_read_by_its_own_class_list(folder: Path, monkey
     assert {entry.frame_hash: entry.boxes[0].class_name for entry in taken} == {"bridge": "truck", "tunnel": "car"}
 
 
+def test_labels_of_a_live_picture_that_was_stored_anew_are_found_by_its_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A PNG is stored as a JPEG, so that its content says nothing; and its copy's name begins with a time."""
+    images = folder / "tunnel" / "images"
+    for picture in sorted(images.iterdir()):
+        Image.open(picture).save(picture.with_suffix(".png"))
+        picture.unlink()
+    (folder / "tunnel" / "labels" / "tunnel_60.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    world = read_world(folder)
+    address = parse_address(lay_out_live(world, tmp_path / "live"))
+    copies = image_names(address.path)
+    rows = [{"camera_id": "tunnel", "frame_hash": c, "source": c, "width": 64, "height": 48} for c in copies]
+    monkeypatch.setattr(FrameIndex, "query", lambda *_, **__: pd.DataFrame(rows))
+    taken: list[FrameLabels] = []
+    monkeypatch.setattr(
+        "its_platform.labels.store.add_labels", lambda _, labels: taken.extend(labels) or LabelResult(len(labels))
+    )
+    play = SimpleNamespace(world=world, stores=SimpleNamespace(tables="tables"), progress=lambda *_: None)
+    import_labels(play, ["tunnel"])
+    assert [entry.frame_hash for entry in taken] == [copies[world.judged_from]]
+
+
 def test_cameras_of_other_classes_are_refused(folder: Path):
     (folder / "bridge" / "data.yaml").write_text("names: [car, bus]\n")
     with pytest.raises(BadInput, match="bridge has the classes car, bus, and tunnel has car, truck"):
