@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from its_platform.errors import BadInput
 from its_platform.loop.footage import INTERVAL, World, lay_out_live, name_before, read_world
 from its_platform.loop.play import (
     Play,
@@ -33,6 +34,8 @@ from its_platform.telemetry import Progress, no_progress
 from its_platform.weights import check_weights
 
 if TYPE_CHECKING:
+    from its_platform.labels.formats import ReadLabels
+    from its_platform.labels.labelling import Refusal
     from its_platform.monitoring.reports import DriftReport
 
 OWNER = "its loop"
@@ -184,7 +187,10 @@ def _wait_for_frames(play: RealPlay, cameras: Sequence[str]) -> None:
 
 
 def import_labels(play: RealPlay, cameras: Sequence[str]) -> None:
-    """Hand in the labels of these cameras in one commit, so that no training begins with the first of them alone."""
+    """Hand in the labels of these cameras in one commit, so that no training begins with the first of them alone.
+
+    Raises `BadInput`, and hands in nothing, where a camera has labels and not one can be used.
+    """
     from its_platform.frames.index import FrameIndex
     from its_platform.labels.formats import read_yolo
     from its_platform.labels.store import add_labels
@@ -194,13 +200,27 @@ def import_labels(play: RealPlay, cameras: Sequence[str]) -> None:
     # A picture that is no JPEG is stored as one, and is then known by its name alone.
     names = frames["source"].map(name_before)
     frames["source"] = frames["source"].where(frames["camera_id"] != world.live, names)
-    read = [
-        read_yolo(world.folder / camera, world.classes_of[camera], frames[frames["camera_id"] == camera])
+    read = {
+        camera: read_yolo(world.folder / camera, world.classes_of[camera], frames[frames["camera_id"] == camera])
         for camera in cameras
-    ]
-    result = add_labels(play.stores, [entry for found in read for entry in found.labels])
-    refused = len(result.refused) + sum(len(found.refused) for found in read)
+    }
+    labels = [entry for found in read.values() for entry in found.labels]
+    rehearsed = add_labels(play.stores, labels, is_rehearsal=True)
+    for camera, found in read.items():
+        _check_usable(world.folder / camera, found, rehearsed.refused)
+    result = add_labels(play.stores, labels)
+    refused = len(result.refused) + sum(len(found.refused) for found in read.values())
     play.progress("labels", result.added, result.added + refused, f"{refused} refused" if refused else "")
+
+
+def _check_usable(folder: Path, found: ReadLabels, refused: Sequence[Refusal]) -> None:
+    """Raise `BadInput` where not one label of a camera can be used: what waits for labels would wait for good."""
+    hashes = {entry.frame_hash for entry in found.labels}
+    why = [*found.refused, *(refusal for refusal in refused if refusal.frame in hashes)]
+    if why and hashes <= {refusal.frame for refusal in refused}:
+        raise BadInput(
+            f"{folder}: not one of its labels can be used: {why[0]}.", "Mend them, and start the loop again."
+        )
 
 
 def feed_live(play: RealPlay, shift: timedelta) -> list[DriftReport]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from its_platform.cameras import parse_address
 from its_platform.errors import BadInput, NotFound
 from its_platform.frames.folder import image_names, time_in_name
 from its_platform.frames.index import FrameIndex
-from its_platform.labels.labelling import FrameLabels, LabelResult
+from its_platform.labels.labelling import FrameLabels, LabelResult, Refusal
 from its_platform.loop.footage import LIVE_SINCE, lay_out_live, read_world
 from its_platform.loop.run import import_labels
 
@@ -30,6 +31,17 @@ def camera(folder: Path, name: str, numbers: list[int], grey: int) -> None:
     picture = Image.fromarray(np.clip(grey + noise, 0, 255).astype(np.uint8))
     for number in numbers:
         picture.save(images / f"{name}_{number}.jpg")
+
+
+def store_in(taken: list[FrameLabels], refused: Sequence[Refusal] = ()) -> Callable[..., LabelResult]:
+    """A label store that takes what it is given."""
+
+    def add_labels(_: object, labels: list[FrameLabels], is_rehearsal: bool = False) -> LabelResult:
+        if not is_rehearsal:
+            taken.extend(labels)
+        return LabelResult(len(labels), refused=tuple(refused))
+
+    return add_labels
 
 
 @pytest.fixture
@@ -89,14 +101,38 @@ def test_each_cameras_labels_are_read_by_its_own_class_list(folder: Path, monkey
     taken: list[FrameLabels] = []
     rows = [{"camera_id": n, "frame_hash": n, "source": f"{n}_1.jpg", "width": 64, "height": 48} for n in CAMERAS]
     monkeypatch.setattr(FrameIndex, "query", lambda *_, **__: pd.DataFrame(rows))
-    monkeypatch.setattr(
-        "its_platform.labels.store.add_labels", lambda _, labels: taken.extend(labels) or LabelResult(len(labels))
-    )
+    monkeypatch.setattr("its_platform.labels.store.add_labels", store_in(taken))
     world = read_world(folder)
     play = SimpleNamespace(world=world, stores=SimpleNamespace(tables="tables"), progress=lambda *_: None)
     import_labels(play, CAMERAS)
     assert world.classes == ("car", "truck")
     assert {entry.frame_hash: entry.boxes[0].class_name for entry in taken} == {"bridge": "truck", "tunnel": "car"}
+
+
+@pytest.mark.parametrize(
+    ("text", "refused", "told"),
+    [
+        ("320 240 16 16\n", (), r"tunnel: not one .*: tunnel_1.txt box 0: '320 240 16 16' is no YOLO line"),
+        (
+            "0 320 240 16 16\n",
+            (Refusal("tunnel", 0, "lies outside"),),
+            "tunnel: not one .*: tunnel box 0: lies outside",
+        ),
+    ],
+)
+def test_a_camera_without_one_label_that_can_be_used_ends_the_loop_and_stores_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, refused: tuple[Refusal, ...], told: str
+):
+    (folder / "bridge" / "labels" / "bridge_1.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    (folder / "tunnel" / "labels" / "tunnel_1.txt").write_text(text)
+    rows = [{"camera_id": n, "frame_hash": n, "source": f"{n}_1.jpg", "width": 64, "height": 48} for n in CAMERAS]
+    monkeypatch.setattr(FrameIndex, "query", lambda *_, **__: pd.DataFrame(rows))
+    taken: list[FrameLabels] = []
+    monkeypatch.setattr("its_platform.labels.store.add_labels", store_in(taken, refused))
+    play = SimpleNamespace(world=read_world(folder), stores=SimpleNamespace(tables="tables"), progress=lambda *_: None)
+    with pytest.raises(BadInput, match=told):
+        import_labels(play, CAMERAS)
+    assert taken == []
 
 
 def test_labels_of_a_live_picture_that_was_stored_anew_are_found_by_its_name(
@@ -114,9 +150,7 @@ def test_labels_of_a_live_picture_that_was_stored_anew_are_found_by_its_name(
     rows = [{"camera_id": "tunnel", "frame_hash": c, "source": c, "width": 64, "height": 48} for c in copies]
     monkeypatch.setattr(FrameIndex, "query", lambda *_, **__: pd.DataFrame(rows))
     taken: list[FrameLabels] = []
-    monkeypatch.setattr(
-        "its_platform.labels.store.add_labels", lambda _, labels: taken.extend(labels) or LabelResult(len(labels))
-    )
+    monkeypatch.setattr("its_platform.labels.store.add_labels", store_in(taken))
     play = SimpleNamespace(world=world, stores=SimpleNamespace(tables="tables"), progress=lambda *_: None)
     import_labels(play, ["tunnel"])
     assert [entry.frame_hash for entry in taken] == [copies[world.judged_from]]
