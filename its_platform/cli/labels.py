@@ -202,6 +202,7 @@ def export(
     from its_platform.frames import load_jpeg
     from its_platform.frames.erasure import object_keys, without_erased
     from its_platform.labels.formats import write_coco, write_yolo
+    from its_platform.labels.labelling import check_looked_for
     from its_platform.labels.matching import names_of
     from its_platform.labels.store import current_labels
 
@@ -210,6 +211,7 @@ def export(
     current = current_labels(stores, set(frames["frame_hash"]), reviewed_only=reviewed)
     labels = [current[h] for h in frames["frame_hash"] if h in current]
     names = _split(classes) or tuple(dict.fromkeys(name for entry in labels for name in entry.classes))
+    check_looked_for(labels, names)
     write = write_yolo if form is Format.yolo else write_coco
     written = write(target, labels, names, frames)
     if images:

@@ -180,6 +180,19 @@ def check_class_names(named: Iterable[str], known: Iterable[str]) -> None:
         raise BadInput(f"There is no class {unknown[0]!r} to map or drop.", f"There are: {shown or 'none'}.")
 
 
+def check_looked_for(labels: Iterable[FrameLabels], classes: Collection[str]) -> None:
+    """Raise `BadInput` where one of the classes was never looked for in some frame.
+
+    Label files have one list of classes for all frames, and would say that there is none of it.
+    """
+    missing = [missed for entry in labels if (missed := [name for name in classes if name not in entry.classes])]
+    if missing:
+        raise BadInput(
+            f"In {len(missing)} of these frames nobody looked for {', '.join(missing[0])}.",
+            "Export cameras apart (--camera), or only the classes that all frames have (--classes).",
+        )
+
+
 def read_mapping(pairs: Iterable[str]) -> dict[str, str]:
     """`["vehicle=car"]` as a dictionary. Raises `BadInput` for anything else."""
     mapping: dict[str, str] = {}

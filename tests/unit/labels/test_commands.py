@@ -14,7 +14,7 @@ from its_platform.frames.index import FrameIndex
 from its_platform.frames.ingest import load_jpeg
 from its_platform.labels.store import current_labels
 from its_platform.stores import Stores
-from tests.unit.dataset.footage import add_frames
+from tests.unit.dataset.footage import add_frames, label
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -79,3 +79,25 @@ def test_labels_of_another_cameras_pictures_are_refused_though_names_agree(
     code, _, _ = run(capsys, *words, "--camera", "south")
     assert code == 0
     assert list(current_labels(stores)) == [rows[1]["frame_hash"]]
+
+
+@pytest.mark.parametrize("form", ["yolo", "coco"])
+def test_an_export_never_says_that_a_class_is_absent_which_nobody_looked_for(
+    stores: Stores, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("ITS_DATABASE_URL", str(stores.settings.database_url))
+    for camera, classes in (("bridge", ("car", "truck")), ("gate", ("car",))):
+        add_camera(stores, make_camera(camera, "sim://junction"))
+        label(stores, add_frames(stores, camera, [0, 1]), classes=classes)
+    words = ["labels", "export", form, tmp_path / "out.json"]
+
+    code, _, err = run(capsys, *words)
+    assert code == 1
+    assert "In 2 of these frames nobody looked for truck" in err
+    assert not (tmp_path / "out.json").exists()
+
+    code, out, _ = run(capsys, *words, "--camera", "gate", "--json")
+    assert (code, json.loads(out)["classes"]) == (0, ["car"])
+    words[-1] = tmp_path / "both.json"
+    code, out, _ = run(capsys, *words, "--classes", "car", "--json")
+    assert (code, json.loads(out)["frames"]) == (0, 4)
