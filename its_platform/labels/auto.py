@@ -26,6 +26,8 @@ from its_platform.weights import check_weights
 
 Image = npt.NDArray[np.uint8]
 Detect = Callable[[Sequence[Image]], Sequence[Detections]]
+# Half a minute of a detector's work on two cores is all that an interruption may cost.
+STORED_AT_ONCE = 200
 
 
 def auto_label(
@@ -39,7 +41,7 @@ def auto_label(
     mapping: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> LabelResult:
-    """Run the detector over frames and store its boxes of at least `confidence`.
+    """Run the detector over frames and store its boxes of at least `confidence`, `STORED_AT_ONCE` frames in a commit.
 
     `detect` takes RGB uint8 `[H,W,3]` pictures and answers with one `Detections` for each; `classes` are its
     class names by id; `source` names it (a digest of the weights). `mapping` (old name → ours) keeps the classes that
@@ -47,15 +49,17 @@ def auto_label(
     """
     check_class_names(mapping or (), classes)
     keys = object_keys(stores, frame_hashes)
-    made: list[FrameLabels] = []
+    result, made = LabelResult(0), list[FrameLabels]()
     for start in range(0, len(frame_hashes), batch):
         hashes = frame_hashes[start : start + batch]
         images = [load_image(stores, keys[frame_hash]) for frame_hash in hashes]
         for frame_hash, image, found in zip(hashes, images, detect(images), strict=True):
             entry = _labels(frame_hash, image, found.above(confidence), tuple(classes), source)
             made.append(_mapped(entry, mapping) if mapping else entry)
+        if len(made) >= STORED_AT_ONCE:
+            result, made = result.with_later(add_labels(stores, made)), []
         progress("auto-label", min(start + batch, len(frame_hashes)), len(frame_hashes))
-    return add_labels(stores, made)
+    return result.with_later(add_labels(stores, made))
 
 
 def _labels(frame_hash: str, image: Image, found: Detections, classes: tuple[str, ...], source: str) -> FrameLabels:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -105,6 +106,16 @@ class LabelResult:
     def with_refusals(self, earlier: Iterable[Refusal]) -> LabelResult:
         """The same result with the refusals of an earlier step (a reader's) put first."""
         return replace(self, refused=(*earlier, *self.refused))
+
+    def with_later(self, later: LabelResult) -> LabelResult:
+        """Both together, of two commits."""
+        boxes = Counter(self.boxes) + Counter(later.boxes)
+        return LabelResult(
+            self.added + later.added,
+            self.unchanged + later.unchanged,
+            (*self.refused, *later.refused),
+            dict(boxes.most_common()),
+        )
 
 
 def box_faults(labels: FrameLabels, width: int, height: int) -> list[Refusal]:

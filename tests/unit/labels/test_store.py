@@ -102,6 +102,27 @@ def test_a_detectors_boxes_are_unreviewed_of_origin_model_and_cut_at_the_border(
     assert not said.is_reviewed
 
 
+def test_what_a_detector_labelled_before_it_was_stopped_is_kept(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("its_platform.labels.auto.STORED_AT_ONCE", 2)
+    frames = add_frames(stores, "bridge", range(5))
+    rows = np.array([[5, 5, 20, 25, 0.9, 0]], np.float32)
+    asked: list[int] = []
+
+    def detect(images: list[np.ndarray]) -> list[Detections]:
+        asked.append(len(images))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return [Detections.from_rows(rows) for _ in images]
+
+    with pytest.raises(KeyboardInterrupt):
+        auto_label(stores, frames, detect, ("car",), batch=1)  # type: ignore[arg-type]
+    assert set(current_labels(stores)) == set(frames[:2])
+    again = auto_label(stores, frames, detect, ("car",), batch=1)  # type: ignore[arg-type]
+    assert (again.added, again.unchanged, again.boxes) == (3, 2, {"car": 5})
+
+
 def test_the_simulated_reviewer_tells_the_truth_of_simulated_frames_alone(stores: Stores) -> None:
     append_segment(stores.settings, "day", "clear", 60)
     from its_platform.simulation import read_timeline
