@@ -38,7 +38,7 @@ def import_labels(
     form: Annotated[Format, typer.Argument(metavar="yolo|coco")],
     source: Annotated[Path, typer.Argument(help="A folder with labels/ or train/labels/ (YOLO), a JSON file (COCO).")],
     camera: Cameras = None,
-    classes: Classes = None,
+    classes: Annotated[str | None, typer.Option(help="YOLO's class names in order, separated by commas.")] = None,
     mapping: Mapping = None,
     drop: Annotated[list[str] | None, typer.Option(help="Leave the boxes of this class out; repeatable.")] = None,
     images: Annotated[Path | None, typer.Option(help="Where a COCO file's pictures lie, if not beside it.")] = None,
@@ -54,6 +54,10 @@ def import_labels(
     from its_platform.labels.labelling import check_class_names, read_mapping, rename_classes
     from its_platform.labels.store import add_labels, current_labels
 
+    if form is Format.coco and classes is not None:
+        raise typer.BadParameter("A COCO file names its classes itself; --map renames them, --drop leaves one out.")
+    if form is Format.yolo and images is not None:
+        raise typer.BadParameter("--images goes with a COCO file; YOLO's pictures lie in images/ beside labels/.")
     stores = _stores()
     renamed, dropped = read_mapping(mapping or []), set(drop or [])
     review = "unreviewed" if unreviewed else "reviewed"

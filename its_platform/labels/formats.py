@@ -188,8 +188,11 @@ def read_coco(
 
     `images_in`: where its pictures lie, else the file's folder, or the one above where that is `annotations`.
     `elsewhere`: as `read_yolo` has it. Boxes are scaled where the file states another picture size than the stored
-    frame's; a segmentation without a box (polygons, run lengths) gives its bounding box. Raises `BadInput` for a file that is not COCO.
+    frame's; a segmentation without a box (polygons, run lengths) gives its bounding box. Raises
+    `BadInput` for a file that is not COCO, and where `images_in` is no folder.
     """
+    if images_in is not None and not images_in.is_dir():
+        raise BadInput(f"{images_in} is no folder.", "Name the one that holds the file's pictures.")
     coco = _coco_content(path)
     stated, classes = coco.files, coco.classes
     around = path.parent.parent if path.parent.name == "annotations" else path.parent
