@@ -91,6 +91,8 @@ def detect_file(
     elif not source.is_file():
         raise BadInput(f"{source} is not there.", "Give a picture, a video or a folder of pictures.")
     elif source.suffix.lower() in IMAGE_SUFFIXES:
+        if target.suffix.lower() not in IMAGE_SUFFIXES:
+            raise BadInput(f"{target.name} is no name for a picture.", "Use one that ends in .jpg or .png.")
         run = _Pictures([source], target)
     else:
         return asyncio.run(_detect_video(settings, source, target, asked, max(every, 1), progress))
@@ -325,8 +327,7 @@ class _Video:
 def _write_picture(path: Path, image: Image) -> None:
     import cv2
 
-    suffix = path.suffix.lower() if path.suffix.lower() in IMAGE_SUFFIXES else ".png"
-    is_written, data = cv2.imencode(suffix, np.ascontiguousarray(image[:, :, ::-1]))
+    is_written, data = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(image[:, :, ::-1]))
     if not is_written:
         raise BadInput(f"{path.name} cannot be written.", "Use a name that ends in .jpg or .png.")
     path.parent.mkdir(parents=True, exist_ok=True)

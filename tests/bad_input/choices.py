@@ -164,6 +164,8 @@ CASES = (
          ("not one image", "a.jpg", "leads out of the folder")),
     Case("a video to be written as text", DETECT, _detect(video, "a.mp4", "--out", "{folder}/a.txt"),
          ("a.txt", ".mp4")),
+    Case("a picture to be written as a video", DETECT, _detect(_picture, "a.jpg", "--out", "{folder}/a.mp4"),
+         ("a.mp4", ".jpg")),
     Case("a target that is a folder", DETECT, _detect(_taken_folder, "a.jpg", "--out", "{folder}/out.jpg"),
          ("out.jpg", "is a folder")),
     Case("a target over its source", DETECT, _detect(_picture, "a.jpg", "--out", "{folder}/a.jpg"),
