@@ -153,11 +153,19 @@ def sheet(
 
 
 @app.command()
-def check(since: Since = None, until: Until = None, json: JsonFlag = False) -> None:
-    """Check the stored frames; exit code 1 where something is wrong."""
-    from its_platform.frames.expectations import check_frames
+def check(
+    since: Since = None,
+    until: Until = None,
+    all_: Annotated[bool, typer.Option("--all", help="Read every picture, not fifty of them.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Check the rows of the stored frames, and fifty of the pictures; exit code 1 where something is wrong."""
+    from its_platform.frames.expectations import SAMPLE_OBJECTS, check_frames
+    from its_platform.telemetry import terminal_progress
 
-    result = check_frames(_stores(), _time(since, "--since"), _time(until, "--until"))
+    start, end = _time(since, "--since"), _time(until, "--until")
+    with terminal_progress() as progress:
+        result = check_frames(_stores(), start, end, None if all_ else SAMPLE_OBJECTS, progress)
     emit(result, json)
     if not result.passed:
         raise typer.Exit(1)

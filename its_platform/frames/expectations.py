@@ -16,7 +16,7 @@ from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.frames.erasure import told, without_erased
 from its_platform.frames.index import FrameIndex
 from its_platform.frames.ingest import load_jpeg
-from its_platform.telemetry import silence_tools
+from its_platform.telemetry import Progress, no_progress, silence_tools
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,9 +85,16 @@ def run_expectations(df: pd.DataFrame, suite_name: str, expectations: Sequence[A
     return CheckResult(bool(answer.success) and not failures, failures, statistics)
 
 
-def check_frames(stores: Stores, since: datetime | None = None, until: datetime | None = None) -> CheckResult:
+def check_frames(
+    stores: Stores,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    most_objects: int | None = SAMPLE_OBJECTS,
+    progress: Progress = no_progress,
+) -> CheckResult:
     """Check the index from `since` to `until`: keys, ranges, known cameras, objects, and frozen pictures.
 
+    most_objects: how many of the pictures are read and hashed, always the same ones; all of them with None.
     No frames at all is a failure: nothing can be built on them. Raises `IndexUnreadable`.
     """
     df = FrameIndex(stores).query(since=since, until=until)
@@ -97,7 +104,7 @@ def check_frames(stores: Stores, since: datetime | None = None, until: datetime 
 
     known = {camera.camera_id for camera in list_cameras(stores)}
     ruled = run_expectations(df, "frames", frame_expectations())
-    objects = _check_objects(stores, df)
+    objects = _check_objects(stores, df, most_objects, progress)
     frozen = _check_frozen(df)
     # A camera that was removed leaves its frames: that is told, and stops nothing.
     unknown = sorted(set(df["camera_id"]) - known)
@@ -132,20 +139,24 @@ def frame_expectations() -> list[Any]:
     return rules
 
 
-def _check_objects(stores: Stores, df: pd.DataFrame) -> CheckResult:
-    """Whether a sample of the objects is there, and holds what its name says. Erased ones are told and no fault."""
+def _check_objects(
+    stores: Stores, df: pd.DataFrame, most: int | None = SAMPLE_OBJECTS, progress: Progress = no_progress
+) -> CheckResult:
+    """Whether the objects, or `most` of them, are there and hold what their names say. Erased ones are no fault."""
     there, erased = without_erased(stores, df)
     if (days := stores.settings.objects.retention_days) is not None:
         there = there[there["ingested_at"] > datetime.now(UTC) - timedelta(days=days)]
-    sample = there.sample(min(SAMPLE_OBJECTS, len(there)), random_state=0)
+    sample = there if most is None else there.sample(min(most, len(there)), random_state=0)
     failures = []
-    for row in sample.itertuples():
+    for done, row in enumerate(sample.itertuples(), 1):
         try:
             load_jpeg(stores, str(row.object_key))
         except NotFound:
             failures.append(f"frames: the object of {row.camera_id} at {row.captured_at} is missing.")
         except PermanentError as error:
             failures.append(f"frames: {error.message}")
+        if done % 20 == 0 or done == len(sample):
+            progress("pictures", done, len(sample))
     about: dict[str, Any] = {"objects_checked": len(sample), "objects_wrong": len(failures)}
     if erased:
         about["erased"] = told(erased)

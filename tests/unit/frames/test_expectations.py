@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from its_platform import cli
 from its_platform.cameras import add_camera
 from its_platform.cameras.registry import make_camera
 from its_platform.errors import BadInput
@@ -51,6 +53,24 @@ def test_a_missing_and_a_damaged_object_are_told(taken: Stores) -> None:
     assert not result.passed
     assert "is missing" in " ".join(result.failures)
     assert keys[1] in " ".join(result.failures)
+
+
+def test_a_lost_object_beside_the_sample_is_found_where_all_are_read(
+    taken: Stores, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_DATABASE_URL", str(taken.settings.database_url))
+    monkeypatch.setattr("its_platform.frames.expectations.SAMPLE_OBJECTS", 2)
+    df = FrameIndex(taken).query()
+    sampled = df.sample(2, random_state=0).index
+    taken.objects.delete(df.drop(sampled)["object_key"].iloc[0])
+    codes, read = [], []
+    for words in (["frames", "check", "--json"], ["frames", "check", "--all", "--json"]):
+        with pytest.raises(SystemExit) as end:
+            cli.main(words)
+        codes.append(end.value.code)
+        read.append(json.loads(capsys.readouterr().out)["statistics"]["objects_checked"])
+    assert codes == [0, 1]
+    assert read == [2, 4]
 
 
 def test_a_figure_out_of_its_range_is_told(taken: Stores) -> None:
