@@ -19,7 +19,7 @@ from its_platform.cameras import Address, Camera
 from its_platform.errors import BadInput, NotFound
 from its_platform.frames.frame import UNTIMED_EPOCH, Frame
 from its_platform.frames.images import decode, is_jpeg
-from its_platform.frames.video import checked_file
+from its_platform.frames.video import VIDEO_SUFFIXES, checked_file
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAXIMUM_BYTES = 256 << 20
@@ -50,19 +50,26 @@ def image_names(folder: Path) -> list[str]:
 
 
 def _below(folder: Path) -> str:
-    """A hint that names the folders just below which hold images."""
+    """A hint that names the videos in the folder, or the folders just below which hold images."""
+    entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+    videos = [entry.name for entry in entries if Path(entry.name).suffix.lower() in VIDEO_SUFFIXES]
+    if videos:
+        return f"There are videos, {_first(videos)}: each is a camera of its own, and its source is the file."
     found = [
         entry.name
-        for entry in sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+        for entry in entries
         if entry.is_dir()
         and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in itertools.islice(os.listdir(entry.path), 1000))
     ]
     if not found:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         return f"Images end in {known}; each folder of images is a camera of its own."
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    shown = ", ".join(map(readable, found[:3]))
-    return f"There are some below, in {shown}{more}: each such folder is a camera of its own."
+    return f"There are some below, in {_first(found)}: each such folder is a camera of its own."
+
+
+def _first(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(map(readable, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def time_in_name(address: Address, name: str) -> datetime | None:

@@ -24,6 +24,8 @@ from its_platform.errors import BadInput, NotFound
 from its_platform.frames.frame import UNTIMED_EPOCH, Frame
 from its_platform.frames.images import Image, check_size
 
+# By which a video among other files is known, and what one that is written may end in.
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v", ".ts", ".webm", ".mpg", ".mpeg", ".h264"})
 # A stream that gives this many unreadable packets on end has nothing more to say.
 BROKEN_PACKETS = 200
 # Slack when a frame's time is held against the sampling grid: containers round to a millisecond.

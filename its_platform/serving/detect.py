@@ -23,7 +23,7 @@ import numpy.typing as npt
 from its_platform.errors import BadInput
 from its_platform.frames.folder import IMAGE_SUFFIXES, image_names, read_picture, readable
 from its_platform.frames.images import decode
-from its_platform.frames.video import checked_file, decode_video, missing_end, open_video, to_rgb
+from its_platform.frames.video import VIDEO_SUFFIXES, checked_file, decode_video, missing_end, open_video, to_rgb
 from its_platform.serving.client import Answer, DetectorClient, ModelRefused
 from its_platform.serving.drawing import draw_detections
 from its_platform.serving.replicas import live_endpoints
@@ -31,7 +31,6 @@ from its_platform.serving.repository import DESCRIPTION_FILE, read_routes
 from its_platform.settings import Settings
 from its_platform.telemetry import Progress, no_progress
 
-VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".ts", ".webm", ".mpg", ".mpeg", ".h264")
 PURPOSE = "detect"
 IN_FLIGHT = 4
 TASK = "detect"
@@ -210,7 +209,7 @@ async def _detect_video(
 ) -> DetectResult:
     import av
 
-    if out.suffix.lower() not in VIDEOS:
+    if out.suffix.lower() not in VIDEO_SUFFIXES:
         raise BadInput(f"{out.name} is no name for a video.", "Use one that ends in .mp4.")
     findings, found = _Findings(settings), list[str]()
     partial = out.with_name(f".{out.stem}.part{out.suffix}")

@@ -217,6 +217,7 @@ CASES = (
     Case("a video cut in the middle", INGEST, ingest(_cut_video), ("footage.mp4",), 0, is_partial=True),
     Case("an empty folder", INGEST, pictures({}), ("no image in it", "camera of its own")),
     Case("a folder of folders", INGEST, _folder_of_folders, ("no image in it", "camera of its own")),
+    Case("a folder of videos", INGEST, pictures({"a.mp4": b"", "b.mkv": b""}), ("no image in it", "a.mp4, b.mkv")),
     Case(
         "a folder of other files",
         INGEST,

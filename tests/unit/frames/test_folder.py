@@ -128,3 +128,11 @@ def test_a_folder_whose_pictures_lie_one_deeper_is_told_where(
     with pytest.raises(BadInput, match="no image") as caught:
         list(read_frames(make_camera("a", str(tmp_path / "export")), settings))
     assert "in images:" in caught.value.hint
+
+
+def test_a_folder_of_videos_is_told_that_each_is_a_camera(settings: Settings, tmp_path: Path) -> None:
+    for name in ("b10.MP4", "b2.mkv", "notes.txt"):
+        (tmp_path / name).write_bytes(b"footage")
+    with pytest.raises(BadInput, match="no image") as caught:
+        frames_of(settings, tmp_path)
+    assert "There are videos, b2.mkv, b10.MP4: each is a camera of its own" in caught.value.hint
