@@ -155,12 +155,15 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Kept:
-    """The frames of a camera that the index holds, by time: where the one before a given moment is stored."""
+    """The frames of a camera that the index holds, by time: where the one before a given moment is stored.
+
+    contents: whether its time is known, and its hash.
+    """
 
     times: list[datetime] = field(default_factory=list)
     object_keys: list[str] = field(default_factory=list)
     keys: set[tuple[datetime, str]] = field(default_factory=set)
-    untimed: dict[str, datetime] = field(default_factory=dict)
+    contents: set[tuple[bool, str]] = field(default_factory=set)
 
     def before(self, moment: datetime) -> str | None:
         place = bisect.bisect_left(self.times, moment)
@@ -171,8 +174,7 @@ class _Kept:
         self.times.insert(place, moment)
         self.object_keys.insert(place, object_key)
         self.keys.add((moment, frame_hash))
-        if not is_timed:
-            self.untimed.setdefault(frame_hash, moment)
+        self.contents.add((is_timed, frame_hash))
 
 
 class _Keeper:
@@ -192,6 +194,7 @@ class _Keeper:
         frame = self.index.query([camera.camera_id], columns=columns)
         for moment, name, key, number in zip(*(frame[column] for column in columns), strict=True):
             self.kept.add(moment.to_pydatetime(), name, key, number is pd.NA)
+        self.is_numbered_from_start = _is_numbered_from_start(stores, camera)
         self.erased = stores.objects.keys.destroyed()
         self.signatures: dict[str, Signature] = {}
         self.rows: list[FrameRow] = []
@@ -211,7 +214,10 @@ class _Keeper:
             return
         image, data, hidden = self._prepared(frame)
         name = content_hash(data)
-        if (frame.captured_at, name) in self.kept.keys or (not frame.is_timed and name in self.kept.untimed):
+        is_numbered = not frame.is_timed or self.is_numbered_from_start
+        if (frame.captured_at, name) in self.kept.keys or (
+            is_numbered and (frame.is_timed, name) in self.kept.contents
+        ):
             # Known from an earlier ingest. Its signature is not needed before a new frame comes.
             self.tally.known += 1
             return
@@ -318,6 +324,17 @@ class _Keeper:
                 return None
             self.signatures = {key: measure_with(stored, None)[1]}
         return self.signatures[key]
+
+
+def _is_numbered_from_start(stores: Stores, camera: Camera) -> bool:
+    """Whether its pictures' times come from their places in a folder that this very address was taken in from before.
+
+    One that comes or goes moves all behind it in time, which makes no other frames of them. An address that was
+    replaced has no mark: its pictures get the times that it gives.
+    """
+    address = camera.address
+    is_placed = address.kind == "folder" and "start" in address.options and "time" not in address.options
+    return is_placed and _marked(stores, camera.camera_id) is not None
 
 
 def _anonymiser(stores: Stores, camera: Camera) -> Anonymise | None:

@@ -76,6 +76,23 @@ def test_parts_in_any_order_give_what_the_whole_gives(stores: Stores, video: str
     assert parts["captured_at"].is_unique
 
 
+def test_a_picture_that_goes_out_of_a_folder_with_a_start_makes_no_other_new(
+    stores: Stores, tmp_path: Path, write_folder: Write
+) -> None:
+    """Its pictures are numbered from the start on, so that those behind it move in time."""
+    folder = write_folder(tmp_path / "f", ["1.jpg", "2.jpg", "3.jpg", "4.jpg"])
+    (folder / "2.jpg").write_bytes(b"")
+    add_camera(stores, make_camera("f", f"folder://{folder}?start=2026-05-01T08:00:00Z"))
+    assert (ingest(stores, "f").added, ingest(stores, "f").added) == (3, 0)
+    (folder / "2.jpg").unlink()
+    again = ingest(stores, "f")
+    assert (again.added, again.known) == (0, 3)
+    assert FrameIndex(stores).query()["frame_hash"].is_unique
+    # Another start is said on purpose: these are other times, and the frames get them.
+    add_camera(stores, make_camera("f", f"folder://{folder}?start=2026-06-01T08:00:00Z"), replace=True)
+    assert ingest(stores, "f").added == 3
+
+
 def test_an_interrupted_ingest_goes_on_without_duplicates(
     stores: Stores, video: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
