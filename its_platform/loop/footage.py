@@ -100,6 +100,8 @@ def read_world(folder: Path, live: str | None = None, judged_from: str | None = 
             f"{live} has {len(names)} pictures; {2 * LEAST_PICTURES} are needed to learn from and to judge on.",
             "Name a camera with more of them by --live.",
         )
+    for name in names:
+        _check_file(folder / live / "images", name)
     position = _widest_jump(names) if judged_from is None else _position(names, judged_from, live)
     return World(
         folder=folder.absolute(),
@@ -163,6 +165,15 @@ def _is_mostly_night(folder: Path) -> bool:
     sampled = names[:: max(1, len(names) // SAMPLED_PICTURES)]
     lights = [light_of(figures(decode(read_picture(folder / name, within=folder), name))) for name in sampled]
     return 2 * lights.count("night") > len(lights)
+
+
+def _check_file(folder: Path, name: str) -> None:
+    """Raise `BadInput` for a picture that is to be copied and is a link out of its folder, or no file.
+
+    What an ingest of the folder would refuse would be an ordinary file in the copy.
+    """
+    if (folder / name).is_symlink() or not (folder / name).is_file():
+        read_picture(folder / name, within=folder)
 
 
 def _position(names: list[str], name: str, camera: str) -> int:

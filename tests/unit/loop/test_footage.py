@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_a_folder_whose_name_no_camera_may_have_is_refused_before_anything_start
     (folder / "bridge").rename(folder / "Bridge North")
     with pytest.raises(BadInput, match=r"Bridge North: .*Rename the folder"):
         read_world(folder)
+
+
+def test_a_live_picture_that_lies_elsewhere_is_refused_and_not_copied(folder: Path, tmp_path: Path):
+    images = folder / "tunnel" / "images"
+    (images / "tunnel_6.jpg").unlink()
+    (images / "tunnel_6.jpg").symlink_to(folder / "bridge" / "images" / "bridge_5.jpg")
+    with pytest.raises(BadInput, match=r"tunnel_6.jpg: the link leads out of the folder"):
+        read_world(folder)
+    (images / "tunnel_6.jpg").unlink()
+    os.mkfifo(images / "tunnel_6.jpg")
+    with pytest.raises(BadInput, match=r"tunnel_6\.jpg is not a file"):
+        read_world(folder)
+    (images / "tunnel_6.jpg").unlink()
+    (images / "tunnel_6.jpg").symlink_to(images / "tunnel_7.jpg")
+    lay_out_live(read_world(folder), tmp_path / "live")
 
 
 def test_each_cameras_labels_are_read_by_its_own_class_list(folder: Path, monkeypatch: pytest.MonkeyPatch):
