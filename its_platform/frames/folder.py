@@ -8,7 +8,6 @@ cameras. Pictures that cannot be read are told in `problems` and left out.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -55,16 +54,20 @@ def _below(folder: Path) -> str:
     videos = [entry.name for entry in entries if Path(entry.name).suffix.lower() in VIDEO_SUFFIXES]
     if videos:
         return f"There are videos, {_first(videos)}: each is a camera of its own, and its source is the file."
-    found = [
-        entry.name
-        for entry in entries
-        if entry.is_dir()
-        and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in itertools.islice(os.listdir(entry.path), 1000))
-    ]
+    found = [entry.name for entry in entries if _holds_images(entry)]
     if not found:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         return f"Images end in {known}; each folder of images is a camera of its own."
     return f"There are some below, in {_first(found)}: each such folder is a camera of its own."
+
+
+def _holds_images(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a folder with an image among its first thousand entries, as far as one may look."""
+    try:
+        names = os.listdir(entry.path) if entry.is_dir() else []
+    except OSError:
+        return False
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names[:1000])
 
 
 def _first(names: list[str]) -> str:

@@ -136,3 +136,22 @@ def test_a_folder_of_videos_is_told_that_each_is_a_camera(settings: Settings, tm
     with pytest.raises(BadInput, match="no image") as caught:
         frames_of(settings, tmp_path)
     assert "There are videos, b2.mkv, b10.MP4: each is a camera of its own" in caught.value.hint
+
+
+def test_a_folder_below_that_may_not_be_read_says_nothing_and_stops_nothing(
+    settings: Settings, tmp_path: Path, write_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root of a disk has such a folder, `lost+found`."""
+    write_folder(tmp_path / "images", ["a.jpg"])
+    (tmp_path / "lost+found").mkdir()
+    listed = os.listdir
+
+    def refused(path: str) -> list[str]:
+        if path.endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr("os.listdir", refused)
+    with pytest.raises(BadInput, match="no image") as caught:
+        frames_of(settings, tmp_path)
+    assert "in images:" in caught.value.hint
