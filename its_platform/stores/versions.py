@@ -132,6 +132,8 @@ def checkout(settings: Settings, name: str, folder: Path) -> Path:
     far = open_remote(settings)
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} is not empty.", "Name an empty or a new folder.")
+    # Git runs beside it, where a path that begins here would lead elsewhere.
+    folder = folder.absolute()
     with _pushed(far) as history:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".checkout-") as space:

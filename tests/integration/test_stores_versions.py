@@ -45,6 +45,17 @@ def test_a_version_comes_back_from_the_remote_alone_bit_for_bit(data: Settings, 
     assert len(commit) == 40
 
 
+def test_a_version_is_fetched_into_a_folder_that_is_named_from_here(
+    data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_version(data, "v1", FILES, "the first")
+    push(data, "v1")
+    monkeypatch.chdir(tmp_path)
+    got = checkout(data, "v1", Path("got"))
+    assert {path.relative_to(got).as_posix(): path.read_bytes() for path in got.rglob("*") if path.is_file()} == FILES
+    assert got.resolve() == tmp_path / "got"
+
+
 def test_the_same_files_are_the_same_version_and_others_are_refused(data: Settings) -> None:
     first = commit_version(data, "v1", FILES, "the first")
     before = commits(data)
