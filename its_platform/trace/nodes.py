@@ -95,7 +95,7 @@ def _datasets(records: Records) -> Iterator[Node]:
         facts = {
             "digest": one.digest,
             "frames": {split: one.counts[split] for split in SPLITS if one.counts.get(split)},
-            "cameras": contents.by_camera if contents else None,
+            "cameras": contents.by_camera or None if contents else None,
             "golden": one.golden,
             "window": one.request.get("window"),
             "commit": one.commit,
