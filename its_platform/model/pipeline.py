@@ -71,10 +71,13 @@ class Pipeline:
 def open_pipeline(settings: Settings, parameters: Path = PARAMETERS, folder: Path = FOLDER) -> Pipeline:
     """The pipeline of a checkout. Raises `BadInput` naming each parameter that cannot be used."""
     try:
-        read = Parameters.model_validate(yaml.safe_load(parameters.read_text("utf-8")))
+        written = yaml.safe_load(parameters.read_text("utf-8"))
+        if not isinstance(written, dict):
+            raise BadInput(f"{parameters} does not hold the groups dataset and training.", "See docs/reproduce.md.")
+        read = Parameters.model_validate(written)
     except FileNotFoundError as error:
         raise BadInput(f"There is no {parameters} here.", "Run it in the top folder of the checkout.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{parameters} is not YAML: {' '.join(str(error).split())}.") from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

@@ -73,6 +73,13 @@ def test_a_folder_without_parameters_and_a_broken_file_are_one_line(settings: Se
     with pytest.raises(BadInput, match="is not YAML") as told:
         open_pipeline(settings, tmp_path / "params.yaml")
     assert "\n" not in told.value.message
+    (tmp_path / "params.yaml").write_bytes(b"training: \xff")
+    with pytest.raises(BadInput, match="not YAML"):
+        open_pipeline(settings, tmp_path / "params.yaml")
+    for empty in ("", "- a"):
+        (tmp_path / "params.yaml").write_text(empty, "utf-8")
+        with pytest.raises(BadInput, match="groups dataset and training"):
+            open_pipeline(settings, tmp_path / "params.yaml")
 
 
 def test_a_version_of_another_content_is_refused(
