@@ -26,6 +26,8 @@ from its_platform.frames.images import Image, check_size
 
 # By which a video among other files is known, and what one that is written may end in.
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v", ".ts", ".webm", ".mpg", ".mpeg", ".h264"})
+# How the lists of other files begin that FFmpeg would follow, to wherever on this machine they lead.
+LISTS_OF_FILES = (b"#EXTM3U", b"ffconcat version")
 # A stream that gives this many unreadable packets on end has nothing more to say.
 BROKEN_PACKETS = 200
 # Slack when a frame's time is held against the sampling grid: containers round to a millisecond.
@@ -75,8 +77,12 @@ def open_video(path: Path) -> tuple[Any, Any]:
     Raises `BadInput` for what is no video, holds no pictures, or claims larger ones than a frame may be.
     """
     try:
+        with path.open("rb") as file:
+            is_list = file.read(max(map(len, LISTS_OF_FILES))).startswith(LISTS_OF_FILES)
+        if is_list:
+            raise BadInput(f"{path}: a list of files, not a video.", "Enter each file, or join them with ffmpeg.")
         container = av.open(str(path))
-    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
+    except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
         raise BadInput(
             f"{path}: not a video that can be read ({_reason(error)}).",
             "Give a video or a folder of images; an archive has to be unpacked first.",

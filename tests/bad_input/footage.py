@@ -97,6 +97,12 @@ def pictures(files: dict[str | bytes, bytes | None]) -> Callable[[Place], Sequen
     return words
 
 
+def _list_of_files(path: Path) -> None:
+    (path.parent / "private").mkdir()
+    video(path.parent / "private" / "a.mp4")
+    path.write_text("ffconcat version 1.0\nfile private/a.mp4\n")
+
+
 def _cut_video(path: Path) -> None:
     whole = video(path.with_name("whole.mp4"), 40).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -196,6 +202,7 @@ def _face_model_of_text(place: Place) -> Sequence[str]:
 CASES = (
     Case("a video of no bytes", INGEST, ingest(lambda path: path.touch()), ("the file is empty",)),
     Case("text named .mp4", INGEST, ingest(lambda path: path.write_text("hello " * 99)), ("not a video",)),
+    Case("a list of files in place of a video", INGEST, ingest(_list_of_files), ("footage.mp4", "a list of files")),
     Case("an archive in place of a video", INGEST, ingest(_archive), ("not a video", "unpack")),
     Case("a video cut before its first picture", INGEST, ingest(_headless), ("footage.mp4",)),
     Case("a video without a frame", INGEST, ingest(_no_frames), ("not a video",)),
