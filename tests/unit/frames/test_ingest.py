@@ -301,3 +301,8 @@ def test_a_camera_is_a_span_with_what_came_of_it(stores: Stores, video: str, mon
         {"its.camera": "a", "its.added": 12, "its.duplicates": 0, "its.rejected": 0},
     )
     assert (well.status.is_ok, ill.status.is_ok) == (True, False)
+
+
+def test_a_live_camera_never_has_new_footage_that_a_sensor_would_wait_for(stores: Stores) -> None:
+    add_camera(stores, make_camera("gate", "rtsp://host/stream"))
+    assert not has_new_footage(stores, "gate")
