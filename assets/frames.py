@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.shown import check_result
-from its_platform.errors import PermanentError
+from its_platform.errors import PermanentError, TransientError
 from its_platform.resources import StoresResource, picture, progress_to, told_to_dagster
 
 
@@ -32,18 +32,25 @@ def raw_frames(context: dg.AssetExecutionContext, config: Footage, stores: Store
         opened = stores.open()
         names = config.cameras or [camera.camera_id for camera in list_cameras(opened, enabled_only=True)]
         since, until = parse_time(config.since), parse_time(config.until)
-        results, refused = [], []
+        results, refused, away = [], [], []
+        # One broken camera, or a stream that is down, must not keep the others' footage out; the run fails, or is tried
+        # again, once they are in.
         for name in names:
             try:
                 ends = watched_until(get_camera(opened, name), until)
                 results.append(ingest(opened, name, since, ends, progress=progress_to(context.log)))
             except PermanentError as error:
-                # One broken camera must not keep the others' footage out; the run fails once they are in.
                 refused.append(f"{name}: {error}")
+            except TransientError as error:
+                if get_camera(opened, name).address.kind != "rtsp":
+                    raise
+                away.append(error)
+        if away and not refused:
+            raise away[0]
         rows = "\n".join(f"| {r.camera_id} | {r.added} | {r.duplicates} | {r.rejected} |" for r in results)
         sheet = latest_frames_sheet(opened, names)
     if refused:
-        raise dg.Failure(f"Not taken in: {' '.join(refused)}", allow_retries=False)
+        raise dg.Failure(f"Not taken in: {' '.join([*refused, *map(str, away)])}", allow_retries=False)
     metadata: dict[str, dg.MetadataValue] = {
         "added": dg.MetadataValue.int(sum(r.added for r in results)),
         "duplicates": dg.MetadataValue.int(sum(r.duplicates for r in results)),

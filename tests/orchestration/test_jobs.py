@@ -16,6 +16,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from its_platform.cameras import Camera
+from its_platform.cameras.registry import make_camera
 from its_platform.definitions import build_defs
 from its_platform.errors import BadInput, PermanentError, ServerUnavailable
 from its_platform.experiments import Effect, ExperimentLook, Finding
@@ -305,18 +307,23 @@ def test_a_permanent_error_fails_at_once_and_says_what_to_do(defs, instance, sta
     assert data.metadata["what to do"].value == "Name others."
 
 
-def test_one_broken_camera_does_not_keep_the_others_footage_out(defs, instance, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "retries"),
+    [(BadInput("broken: no such file."), 0), (ServerUnavailable("The stream does not answer."), 3)],
+)
+def test_one_broken_camera_does_not_keep_the_others_footage_out(defs, instance, monkeypatch, error, retries):
     taken = []
 
     def ingest(_: object, name: str, *rest: object, **named: object) -> SimpleNamespace:
         if name == "broken":
-            raise BadInput("broken: no such file.")
+            raise error
         taken.append(name)
         return SimpleNamespace(camera_id=name, added=1, duplicates=0, rejected=0)
 
-    cameras = {name: SimpleNamespace(camera_id=name, enabled=name != "off") for name in ("broken", "north", "off")}
+    sources = {"broken": "rtsp://127.0.0.1/stream", "north": "sim://junction", "off": "sim://boulevard"}
+    cameras = {name: make_camera(name, source, enabled=name != "off") for name, source in sources.items()}
 
-    def list_cameras(_: object, enabled_only: bool) -> list[SimpleNamespace]:
+    def list_cameras(_: object, enabled_only: bool) -> list[Camera]:
         return [camera for camera in cameras.values() if camera.enabled or not enabled_only]
 
     monkeypatch.setattr("its_platform.cameras.list_cameras", list_cameras)
@@ -325,9 +332,25 @@ def test_one_broken_camera_does_not_keep_the_others_footage_out(defs, instance, 
     monkeypatch.setattr("its_platform.frames.ingest.ingest", ingest)
     monkeypatch.setattr("its_platform.frames.pictures.latest_frames_sheet", lambda *_: None)
     result = defs.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
-    assert taken == ["north"]
+    assert taken == ["north"] * (retries + 1)
     assert not result.success
-    assert retries_of(result, "raw_frames") == 0
+    assert retries_of(result, "raw_frames") == retries
+
+
+def test_a_store_that_is_away_is_waited_for_at_once(defs, instance, monkeypatch):
+    asked = []
+
+    def ingest(_: object, name: str, *rest: object, **named: object) -> SimpleNamespace:
+        asked.append(name)
+        raise ServerUnavailable("The object store does not answer.")
+
+    cameras = [make_camera(name, "sim://junction") for name in ("north", "south")]
+    monkeypatch.setattr("its_platform.cameras.list_cameras", lambda *_, **__: cameras)
+    monkeypatch.setattr("its_platform.cameras.get_camera", lambda _, name: make_camera(name, "sim://junction"))
+    monkeypatch.setattr("its_platform.frames.ingest.ingest", ingest)
+    result = defs.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    assert set(asked) == {"north"}
 
 
 # ---- sensors
