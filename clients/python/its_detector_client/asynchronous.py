@@ -298,7 +298,7 @@ class AsyncDetectorClient:
                 regions.give_back(region)
                 if not is_lost(error):
                     raise
-                regions.forget()
+                regions.forget(region)
             except BaseException:
                 regions.drop(region)
                 raise

@@ -93,9 +93,13 @@ class Regions:
         self._bytes -= region.size
         region.close()
 
-    def forget(self) -> None:
-        """The server knows none of the regions: it has started anew."""
-        self._life += 1
+    def forget(self, region: Region) -> None:
+        """The server does not know this region: it has started anew, and knows none that were registered before.
+
+        Of several requests that find it out, those that come later must not forget what was registered since.
+        """
+        if region.registered_in == self._life:
+            self._life += 1
 
     async def close(self, channel: Any, timeout_s: float) -> None:
         """Unregister and remove every region that is not in a request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -88,6 +89,35 @@ async def test_a_server_that_was_started_anew_is_told_of_the_region_again() -> N
     assert len(channel.registered) == 2
     assert len(set(channel.registered)) == 1
     assert len(channel.calls) == 4
+
+
+async def test_several_requests_may_meet_a_server_that_was_started_anew(folder: Path) -> None:
+    class Triton(Sharing):
+        async def register_system_shared_memory(self, name: str, key: str, size: int, client_timeout: float) -> None:
+            await asyncio.sleep(0)
+            if name in self.registered:
+                raise InferenceServerException(
+                    f"shared memory region '{name}' already in manager", "StatusCode.ALREADY_EXISTS"
+                )
+            self.registered.append(name)
+
+        async def infer(self, model: str, inputs: Any, *rest: Any, **asked: Any) -> Result:
+            result = await super().infer(model, inputs, *rest, **asked)
+            await asyncio.sleep(0.001)
+            if any(name not in self.registered for name in self.calls[-1]["shared"]):
+                raise InferenceServerException(*LOST)
+            return result
+
+    channel = Triton(Result())
+    client = client_of(channel)
+    await client.detect(LARGE)
+    await asyncio.gather(*(client.detect(LARGE) for _ in range(3)))
+    channel.registered.clear()
+    for _ in range(3):
+        channel.calls.clear()
+        await asyncio.gather(*(client.detect(LARGE) for _ in range(3)))
+    assert all(call["shared"] for call in channel.calls), "no picture goes over the wire"
+    assert len(channel.registered) == 3
 
 
 async def test_a_region_whose_request_was_lost_is_not_used_again() -> None:
