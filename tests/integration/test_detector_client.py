@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from its_detector_client import AsyncDetectorClient, DetectorClient, encode_jpeg, regions
+from its_detector_client import AsyncDetectorClient, DetectorClient, Unavailable, encode_jpeg, regions
 from its_platform.serving import server
 from its_platform.serving.processes import running
 from its_platform.serving.repository import prepare_repository, read_routes, state_folder
@@ -107,6 +107,20 @@ class TestSharedMemory:
                 left = await regions_in(client)
             assert not [name for name in left if name.startswith(f"{regions.PREFIX}{asking.pid}-")]
             assert not list(regions.FOLDER.glob(f"{regions.PREFIX}{asking.pid}-*"))
+
+    async def test_a_triton_that_cannot_answer_keeps_no_region(self, platform: Platform) -> None:
+        detector = read_routes(platform.settings)["production"].model
+        async with AsyncDetectorClient(address_of(platform)) as client:
+            for _ in range(2):
+                await client.detect(LARGE, purpose="gate")
+            await client.call(lambda channel, left_s: channel.unload_model(detector, client_timeout=left_s))
+            try:
+                with pytest.raises(Unavailable, match=detector):
+                    await client.detect(LARGE, purpose="gate", deadline_s=2.0)
+                assert await regions_in(client) == []
+            finally:
+                await client.call(lambda channel, left_s: channel.load_model(detector, client_timeout=left_s), 60.0)
+            assert await client.detect(LARGE, purpose="gate")
 
     async def test_a_client_goes_on_with_a_triton_that_was_started_anew(self, platform: Platform) -> None:
         async with AsyncDetectorClient(address_of(platform), deadline_s=60.0) as client:

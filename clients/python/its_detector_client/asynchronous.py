@@ -291,9 +291,14 @@ class AsyncDetectorClient:
             try:
                 result = await _send(endpoint, model, version, tensor, left_s, parameters, outputs, headers)
             except InferenceServerException as error:
-                if isinstance(problem_of(error, endpoint.address, FRONT), Unavailable):
+                problem = problem_of(error, endpoint.address, FRONT)
+                if isinstance(problem, Unavailable):
                     # Nobody knows whether the server still reads it.
-                    regions.drop(region)
+                    if problem.is_endpoint_fault:
+                        regions.drop(region)
+                    else:
+                        # One that lives would keep the memory of every request that it cannot answer.
+                        await regions.let_go(endpoint.channel, region, UNREGISTER_WITHIN_S)
                     raise
                 regions.give_back(region)
                 if not is_lost(error):

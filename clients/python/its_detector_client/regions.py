@@ -93,6 +93,11 @@ class Regions:
         self._bytes -= region.size
         region.close()
 
+    async def let_go(self, channel: Any, region: Region, timeout_s: float) -> None:
+        """Never use the region again, and have Triton unmap it, which it refuses while a request still reads it."""
+        await self._unregister(channel, region.name, timeout_s)
+        self.drop(region)
+
     def forget(self, region: Region) -> None:
         """The server does not know this region: it has started anew, and knows none that were registered before.
 
@@ -103,10 +108,8 @@ class Regions:
 
     async def close(self, channel: Any, timeout_s: float) -> None:
         """Unregister and remove every region that is not in a request."""
-        for region in self._free:
-            await self._unregister(channel, region.name, timeout_s)
-            self.drop(region)
-        self._free.clear()
+        while self._free:
+            await self.let_go(channel, self._free.pop(), timeout_s)
 
     def _reused(self, size: int) -> Region | None:
         fitting = [region for region in self._free if region.size >= size]
@@ -121,8 +124,9 @@ class Regions:
         while self._bytes + size > self._most_bytes and self._free:
             small = self._free.pop(0)
             if small.registered_in == self._life:
-                await self._unregister(channel, small.name, 1.0)
-            self.drop(small)
+                await self.let_go(channel, small, 1.0)
+            else:
+                self.drop(small)
         if self._bytes + size > self._most_bytes:
             return None
         try:

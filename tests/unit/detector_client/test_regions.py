@@ -120,6 +120,16 @@ async def test_several_requests_may_meet_a_server_that_was_started_anew(folder: 
     assert len(channel.registered) == 3
 
 
+async def test_a_server_that_cannot_answer_is_not_left_with_the_regions(folder: Path) -> None:
+    ill = ("detector version 3 did not answer: the graph failed", "StatusCode.UNAVAILABLE")
+    channel = Sharing(Result(), ill, ill, Result())
+    client = client_of(channel)
+    for _ in range(2):
+        await client.detect(LARGE)
+    assert len(channel.registered) == 3
+    assert channel.unregistered == channel.registered[:2]
+
+
 async def test_a_region_whose_request_was_lost_is_not_used_again() -> None:
     channel = Sharing(Result(), Result(), AWAY, Result())
     client = client_of(channel)
