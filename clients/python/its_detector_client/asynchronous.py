@@ -345,7 +345,8 @@ class AsyncDetectorClient:
                     cause = error
                 if isinstance(problem, Unavailable) and problem.is_endpoint_fault:
                     endpoint.breaker.fail(time.monotonic())
-                else:
+                elif cause is not None:
+                    # What was never sent says nothing of the endpoint.
                     endpoint.breaker.succeed()
                 failed.add(endpoint)
             may_repeat = isinstance(problem, Unavailable) and (is_repeatable or not problem.was_sent)

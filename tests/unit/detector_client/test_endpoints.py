@@ -75,6 +75,24 @@ async def test_one_that_failed_often_is_let_rest_and_asked_again_later() -> None
     assert answered == {"a:1", "b:1"}
 
 
+async def test_one_that_hangs_rests_until_it_answers_however_many_wait_for_it() -> None:
+    async def never() -> Result:
+        await asyncio.sleep(60)
+        return Result()
+
+    channel = Channel(never)
+    client = client_of({"hangs:1": channel}, failures_to_open=1, breaker_pause_s=0.05, most_unanswered=1)
+    with pytest.raises(Unavailable, match="did not answer"):
+        await client.detect(PICTURE, deadline_s=0.02)
+    await asyncio.sleep(0.06)
+    with pytest.raises(Unavailable, match="has not answered"):
+        await client.detect(PICTURE, deadline_s=0.02)
+    with pytest.raises(Unavailable, match="let rest"):
+        await client.detect(PICTURE, deadline_s=0.02)
+    for task in client._under_way:
+        task.cancel()
+
+
 async def test_where_all_rest_a_client_without_patience_is_told_without_asking() -> None:
     channels = {"a:1": Channel(AWAY)}
     client = client_of(channels, is_patient=False, failures_to_open=1, breaker_pause_s=60)
