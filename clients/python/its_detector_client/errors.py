@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 HINT = "Check that the server runs, and its address."
+# How gRPC says that it never came to speak with a server; the last two of a name that leads nowhere.
+NEVER_SENT = ("failed to connect", "connection refused", "errors resolving", "dns resolution failed")
 
 
 class ClientError(Exception):
@@ -42,8 +44,8 @@ def problem_of(error: Any, address: str, front: str) -> Unavailable | Refused:
     # A call that only an administrator may make is refused with UNAVAILABLE too.
     if "UNAVAILABLE" in status and "restricted" not in message:
         said = message.lower()
-        if any(word in said for word in ("connect", "transport", "socket")):
-            was_sent = not any(words in said for words in ("failed to connect", "connection refused"))
+        was_sent = not any(words in said for words in NEVER_SENT)
+        if not was_sent or any(word in said for word in ("connect", "transport", "socket")):
             return Unavailable(f"No Triton answers at {address}.", was_sent=was_sent)
         return Unavailable(f"Triton at {address} cannot answer now: {message}", is_endpoint_fault=False)
     if f"unknown model: '{front}'" in message:

@@ -93,6 +93,15 @@ async def test_one_that_hangs_rests_until_it_answers_however_many_wait_for_it() 
         task.cancel()
 
 
+async def test_one_whose_name_leads_nowhere_is_let_rest_like_one_that_is_away() -> None:
+    nowhere = ("errors resolving gone:1: [field:hostname lookup error:address lookup failed]", "StatusCode.UNAVAILABLE")
+    channels = {"gone:1": Channel(nowhere), "b:1": Channel(Result())}
+    client = client_of(channels, failures_to_open=2, breaker_pause_s=60)
+    for _ in range(8):
+        await client.detect(PICTURE)
+    assert len(channels["gone:1"].calls) == 2
+
+
 async def test_where_all_rest_a_client_without_patience_is_told_without_asking() -> None:
     channels = {"a:1": Channel(AWAY)}
     client = client_of(channels, is_patient=False, failures_to_open=1, breaker_pause_s=60)
