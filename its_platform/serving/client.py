@@ -64,7 +64,7 @@ class DetectorClient(AsyncDetectorClient):
     ) -> None:
         super().__init__(
             endpoints or (settings.triton_grpc,),
-            deadline_s=deadline_s or settings.serving.deadline_s,
+            deadline_s=settings.serving.deadline_s if deadline_s is None else deadline_s,
             is_patient=is_patient,
             shared_memory="auto" if settings.serving.shared_memory else "never",
             as_error=partial(_ours, settings),

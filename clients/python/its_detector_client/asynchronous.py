@@ -317,7 +317,10 @@ class AsyncDetectorClient:
         """Make a call, at another endpoint or again while no server can answer, until the deadline."""
         from tritonclient.utils import InferenceServerException
 
-        allowed_s = deadline_s or self._deadline_s
+        allowed_s = self._deadline_s if deadline_s is None else deadline_s
+        if allowed_s <= 0:
+            late = Unavailable("The deadline passed before anything was sent.", "Give it more time.", was_sent=False)
+            self._raise(late, None)
         end = time.monotonic() + allowed_s
         pause_s = FIRST_PAUSE_S
         failed: set[Endpoint] = set()

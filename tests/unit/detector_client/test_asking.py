@@ -160,6 +160,16 @@ async def test_a_call_that_takes_too_long_fails_for_the_caller_and_is_never_canc
     assert channel.cancelled == 0
 
 
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0])
+async def test_what_is_too_late_already_is_not_sent_and_says_nothing_of_the_server(deadline_s: float) -> None:
+    channel = Channel(Result())
+    client = client_of(channel, failures_to_open=1, breaker_pause_s=60)
+    with pytest.raises(Unavailable, match="deadline"):
+        await client.detect(PICTURE, deadline_s=deadline_s)
+    assert channel.calls == []
+    assert (await client.detect(PICTURE)).model_version == 7
+
+
 async def test_a_caller_that_is_cancelled_leaves_its_call_to_end_by_itself() -> None:
     is_asked, ended = asyncio.Event(), []
 
