@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from datetime import datetime
 from typing import Any, Self, TypeVar, Unpack
 
 from its_detector_client.asynchronous import IN_FLIGHT, AsyncDetectorClient
 from its_detector_client.detections import Answer
+from its_detector_client.errors import BadRequest, Unavailable
 from its_detector_client.question import Asked, Images
 
 T = TypeVar("T")
@@ -21,12 +23,16 @@ T = TypeVar("T")
 class DetectorClient:
     """`AsyncDetectorClient` with calls that wait, to be used with `with`; its methods may be called by many threads.
 
-    Takes the same arguments. A thread that is interrupted while it waits leaves its request to end by itself.
+    Takes the same arguments. A thread that is interrupted while it waits leaves its request to end by itself; one that
+    waits while another closes the client is told so, by `Unavailable`.
     """
 
     def __init__(self, endpoints: str | Sequence[str], **options: Any) -> None:
         self._client = AsyncDetectorClient(endpoints, **options)
+        self._as_error = options.get("as_error", lambda problem: problem)
         self._loop = asyncio.new_event_loop()
+        self._is_closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._loop.run_forever, name="detector-client", daemon=True)
         self._thread.start()
 
@@ -38,9 +44,11 @@ class DetectorClient:
 
     def close(self) -> None:
         """Close the connections and end the thread; twice does no harm."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._client.close())
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -79,10 +87,28 @@ class DetectorClient:
             while (answer := self._wait(anext(answers, None))) is not None:
                 yield answer
         finally:
-            self._wait(answers.aclose())  # type: ignore[attr-defined]
+            if not self._is_closed:
+                self._wait(answers.aclose())  # type: ignore[attr-defined]
 
     def _wait(self, work: Awaitable[T]) -> T:
         async def awaited() -> T:
             return await work
 
-        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
+        with self._closing:
+            # Nobody would ever answer what is given to a loop that has ended.
+            waiting = None if self._is_closed else asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+        try:
+            if waiting is None:
+                work.close()  # type: ignore[attr-defined]
+                raise self._as_error(BadRequest("The client is closed.", "Make another one."))
+            return waiting.result()
+        except CancelledError as error:
+            raise self._as_error(Unavailable("The client was closed before an answer came.", "Ask anew.")) from error
+
+    async def _end(self) -> None:
+        """Close the connections; whoever waits still is told."""
+        await self._client.close()
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -231,6 +233,22 @@ class TestSynchronous:
     def test_errors_come_to_the_caller(self, client: DetectorClient) -> None:
         with pytest.raises(BadRequest):
             client.detect(np.zeros((8, 8), np.uint8))
+
+    def test_whoever_waits_while_it_is_closed_is_told(self) -> None:
+        channel = Channel(AWAY)
+        client = DetectorClient("server:1", connect=lambda address: channel)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(client.detect, PICTURE, deadline_s=3600)
+            while not channel.calls:
+                time.sleep(0.01)
+            client.close()
+            with pytest.raises(Unavailable, match="closed"):
+                waiting.result(timeout=5)
+
+    def test_a_client_that_is_closed_says_so(self, client: DetectorClient) -> None:
+        client.close()
+        with pytest.raises(BadRequest, match="closed"):
+            client.detect(PICTURE)
 
     def test_closing_twice_does_no_harm(self, client: DetectorClient) -> None:
         client.detect(PICTURE)
