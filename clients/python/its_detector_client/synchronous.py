@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
 from typing import Any, Self, TypeVar, Unpack
@@ -88,7 +88,7 @@ class DetectorClient:
                 yield answer
         finally:
             if not self._is_closed:
-                self._wait(answers.aclose())  # type: ignore[attr-defined]
+                self._wait(_given_up(answers))
 
     def _wait(self, work: Awaitable[T]) -> T:
         async def awaited() -> T:
@@ -104,6 +104,10 @@ class DetectorClient:
             return waiting.result()
         except CancelledError as error:
             raise self._as_error(Unavailable("The client was closed before an answer came.", "Ask anew.")) from error
+        except BaseException:
+            if waiting is not None:
+                waiting.cancel()
+            raise
 
     async def _end(self) -> None:
         """Close the connections; whoever waits still is told."""
@@ -112,3 +116,10 @@ class DetectorClient:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _given_up(answers: AsyncIterator[Answer]) -> None:
+    """End a loop over many pictures, once the question of a thread that was interrupted has been left."""
+    while answers.ag_running:  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+    await answers.aclose()  # type: ignore[attr-defined]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -244,6 +246,20 @@ class TestSynchronous:
             client.close()
             with pytest.raises(Unavailable, match="closed"):
                 waiting.result(timeout=5)
+
+    def test_a_thread_that_is_interrupted_among_many_pictures_is_told_that_and_nothing_else(self) -> None:
+        async def slow() -> Result:
+            # As Ctrl-C does, while the thread waits for this answer.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.sleep(0.1)
+            return Result()
+
+        channel = Channel(slow, Result())
+        with DetectorClient("server:1", connect=lambda address: channel) as client:
+            with pytest.raises(KeyboardInterrupt):
+                list(client.detect_many([PICTURE] * 3))
+            assert client.detect(PICTURE).model_version == 7
+        assert channel.cancelled == 0
 
     def test_a_client_that_is_closed_says_so(self, client: DetectorClient) -> None:
         client.close()
