@@ -11,14 +11,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, service_pb2
+from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, InferInput, InferRequestedOutput, InferResult, service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from its_detector_client.endpoints import PAUSE_S
 from its_detector_client.question import Images
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 LENGTH_DELIMITED = 2
+CHANNEL = (
+    ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_SIZE),
+    # By itself gRPC tries ever more seldom to connect, at last every two minutes, and fails each request in between: a
+    # server that was away for long would be back and not be asked.
+    ("grpc.max_reconnect_backoff_ms", round(PAUSE_S * 1000)),
+)
 RAW_CONTENTS = bytes([service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | LENGTH_DELIMITED])
 
 
@@ -34,7 +42,7 @@ class Connection(InferenceServerClient):
     """A connection to one Triton; raises what Triton's own does."""
 
     def __init__(self, address: str, **options: Any) -> None:
-        super().__init__(address, **options)
+        super().__init__(address, channel_args=CHANNEL, **options)
         # Without a serializer: what is sent is a finished message.
         self._infer_written = self._channel.unary_unary(
             METHOD, response_deserializer=service_pb2.ModelInferResponse.FromString

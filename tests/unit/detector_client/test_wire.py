@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -98,3 +101,24 @@ async def test_what_is_no_picture_goes_tritons_own_way(recorder: tuple[Recorder,
         await ours.infer("traffic_detector", [jpeg])
     assert server.asked[0].inputs[0].name == "jpeg"
     assert server.asked[0].raw_input_contents[0].endswith(b"\xff\xd8a")
+
+
+async def test_a_server_that_was_away_is_reached_again_within_a_second_or_two_of_its_return() -> None:
+    """gRPC by itself tries to connect after 1, 1.6, 2.6, 4.1 … and at last only every 120 s."""
+    tries: list[float] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(time.monotonic())
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with Connection(f"127.0.0.1:{port}") as ours:
+        end = time.monotonic() + 7
+        while time.monotonic() < end:
+            with pytest.raises(InferenceServerException, match="connect"):
+                await ours.infer("traffic_detector", [Picture(BATCH)])
+            await asyncio.sleep(0.1)
+    server.close()
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    assert max(pauses[2:]) < 1.6
