@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -328,6 +330,29 @@ class TestPredictionLog:
         log.add(a_prediction(front, []), GREY)
         log.close()
         assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 1
+
+    @pytest.mark.parametrize("size", [0, 100])
+    def test_a_full_disk_costs_rows_which_are_counted_and_does_not_end_the_log(
+        self, front: Front, tmp_path: Path, size: int
+    ) -> None:
+        module = front("prediction_log")
+        spools = [front("spool").Spool(tmp_path, 0.0, kind) for kind in ("predictions", "pairs")]
+        embedder, measured = module.Embedder(tmp_path / "no", 0), module.Measured(0)
+        log = module.PredictionLog(spools[0], embedder, measured, 100, spools[1])
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # As on a full disk, no file may become larger; a row is.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            for _ in range(3):
+                log.add(a_prediction(front, []), GREY)
+                time.sleep(0.3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        log.add(a_prediction(front, []), GREY)
+        log.close()
+        assert sum(len(path.read_text().splitlines()) for path in tmp_path.glob("*.jsonl")) == 1
+        assert json.loads((tmp_path / "lost.json").read_text())["lost"] == 3
+        assert len(list(tmp_path.iterdir())) < 10, "nothing is left behind at each try to count"
 
     def test_one_odd_picture_does_not_end_the_log(self, front: Front, tmp_path: Path) -> None:
         log = a_log(front, tmp_path, 100)

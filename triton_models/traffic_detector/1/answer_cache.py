@@ -15,7 +15,6 @@ import os
 import queue
 import threading
 import time
-import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -287,6 +286,7 @@ def _add_to(path: Path, new: Counter[str]) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             before = Counter()
         content = {"counts": dict(before + new), "at": datetime.now(UTC).isoformat()}
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        # One at a time, so that a full disk is left with one of them.
+        partial = path.with_name(f".{path.name}.part")
         partial.write_text(json.dumps(content), encoding="utf-8")
         partial.replace(path)

@@ -7,6 +7,8 @@ one's. Rows that could not be kept are counted in `lost.json`. What a row holds 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,8 +16,9 @@ import time
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 # Nobody collecting must not fill the disk: at one file a second from each instance this is hours of rows.
 MOST_FILES = 20_000
@@ -30,7 +33,7 @@ class Spool:
         self._folder = folder
         self._kind = kind
         self._flush_s = flush_s
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
         self._path = folder
         self._opened_at = 0.0
         self._rows = 0
@@ -42,15 +45,19 @@ class Spool:
         """Write rows. Those that cannot be written are counted as lost, never raised."""
         if not rows:
             return
-        if self._has_no_room():
-            self.lost["spool is full"] += len(rows)
-            return
         try:
+            if self._has_no_room():
+                self.lost["spool is full"] += len(rows)
+                return
             if self._file is None:
                 self._open()
             assert self._file is not None
-            self._file.write("".join(json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows))
-            self._file.flush()
+            content = "".join(json.dumps(row, allow_nan=False, default=str) + "\n" for row in rows).encode()
+            taken = self._file.write(content)
+            if taken < len(content):
+                # A disk that fills up takes a part; a reader finds whole rows.
+                self._file.truncate(self._file.seek(0, os.SEEK_END) - taken)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._rows += len(rows)
         except (OSError, ValueError) as error:
             self.lost[type(error).__name__] += len(rows)
@@ -66,8 +73,10 @@ class Spool:
             self._file.close()
             self._file, self._rows = None, 0
         if self.lost:
-            _count_lost(self._folder, self.lost)
-            self.lost.clear()
+            # On a full disk; counted again with the next.
+            with contextlib.suppress(OSError):
+                _count_lost(self._folder, self.lost)
+                self.lost.clear()
 
     def adopt_orphans(self) -> int:
         """Finish the files of writers that died: complete rows are kept, half a last row is dropped."""
@@ -86,7 +95,8 @@ class Spool:
                     file.truncate(end)
                     path.rename(path.with_suffix(""))
                     adopted += 1
-            except (BlockingIOError, FileNotFoundError):
+            except OSError:
+                # Its writer lives, another has finished it, or the disk is full and it has to wait.
                 continue
         return adopted
 
@@ -94,10 +104,11 @@ class Spool:
         name = f"{self._kind}-{uuid.uuid4().hex}.jsonl.part"
         # Named only once it is locked: before, another writer would take it for a dead one's.
         unlocked = self._folder / f".{name}"
-        self._file = unlocked.open("w", encoding="utf-8")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        # Without a buffer: what a full disk did not take is lost now, and not written later either.
+        file = unlocked.open("ab", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)
         self._path = unlocked.rename(self._folder / name)
-        self._opened_at = time.monotonic()
+        self._file, self._opened_at = file, time.monotonic()
 
     def _has_no_room(self) -> bool:
         now = time.monotonic()
@@ -118,6 +129,7 @@ def _count_lost(folder: Path, lost: Counter[str]) -> None:
             before = {}
         reasons = Counter(before) + lost
         content = {"lost": reasons.total(), "reasons": dict(reasons), "at": datetime.now(UTC).isoformat()}
-        partial = folder / f".lost-{uuid.uuid4().hex}"
+        # One at a time, so that a full disk is left with one of them.
+        partial = folder / ".lost.part"
         partial.write_text(json.dumps(content), encoding="utf-8")
         partial.replace(path)
