@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.jobs import ingest, learn
 from its_platform.resources import StoresResource
+from sensors.footage import look_at_cameras
 from sensors.runs import ONE_AT_A_TIME, is_active
 
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
     )
     def watch_drift(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
-            from its_platform.cameras import list_cameras
-            from its_platform.frames.ingest import has_new_footage
             from its_platform.release import canary_state, running_experiment, served
             from its_platform.retraining import TRAININGS, decide, read_history, record_decision
             from its_platform.stores.registry import Registry
@@ -96,9 +95,8 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             before = json.loads(context.cursor or NOT_WAITING)
             first_seen = datetime.fromisoformat(before["at"]) if before.get("key") == waits_for else now
             cursor = json.dumps({"key": waits_for, "at": first_seen.isoformat()})
-            incoming = is_active(context.instance, ingest.name) or any(
-                camera.enabled and has_new_footage(opened, camera.camera_id) for camera in list_cameras(opened)
-            )
+            # A camera that cannot be read brings nothing; of what is wrong with it the footage sensor tells.
+            incoming = is_active(context.instance, ingest.name) or bool(look_at_cameras(opened)[1])
             if is_to_wait(incoming, first_seen, now):
                 return dg.SensorResult(skip_reason=f"{said}; first the footage that is coming in.", cursor=cursor)
             # Only now: a training that is recorded counts as started, and one that waits would use up its attempts.

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,6 +10,9 @@ from assets.jobs import ingest
 from its_platform.errors import PermanentError
 from its_platform.resources import StoresResource
 from sensors.runs import ONE_AT_A_TIME, has_succeeded, is_active
+
+if TYPE_CHECKING:
+    from its_platform.stores import Stores
 
 LONGEST_PAUSE_S = 600.0
 
@@ -24,6 +28,22 @@ def next_try(new: list[str], tried: list[str], tries: int, last: datetime, inter
     return last + timedelta(seconds=min(LONGEST_PAUSE_S, interval_s * 2.0**tries))
 
 
+def look_at_cameras(opened: "Stores") -> tuple[int, list[str], list[str]]:
+    """How many cameras are enabled, those with new footage, and what is wrong with those that cannot be read."""
+    from its_platform.cameras import list_cameras
+    from its_platform.frames.ingest import has_new_footage
+
+    cameras = [camera.camera_id for camera in list_cameras(opened) if camera.enabled]
+    new, troubled = [], []
+    for camera in cameras:
+        try:
+            if has_new_footage(opened, camera):
+                new.append(camera)
+        except PermanentError as error:
+            troubled.append(f"{camera}: {error.message}")
+    return len(cameras), new, troubled
+
+
 def footage_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """The sensor, looking every `interval_s` seconds."""
 
@@ -36,22 +56,12 @@ def footage_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.Sensor
     )
     def watch_footage(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
-            from its_platform.cameras import list_cameras
-            from its_platform.frames.ingest import has_new_footage
-
             if is_active(context.instance, ingest.name):
                 return dg.SensorResult(skip_reason="An ingest is under way.")
             opened, now = stores.open(), datetime.now(UTC)
-            cameras = [camera.camera_id for camera in list_cameras(opened) if camera.enabled]
-            new, troubled = [], []
-            for camera in cameras:
-                try:
-                    if has_new_footage(opened, camera):
-                        new.append(camera)
-                except PermanentError as error:
-                    troubled.append(f"{camera}: {error.message}")
+            cameras, new, troubled = look_at_cameras(opened)
             if not new:
-                said = f"No new footage of {len(cameras)} cameras. {' '.join(troubled)}".strip()
+                said = f"No new footage of {cameras} cameras. {' '.join(troubled)}".strip()
                 return dg.SensorResult(skip_reason=said, cursor="")
             # After an ingest that went well, what is new came in since: a camera that films on is never left to wait.
             is_in_vain = not has_succeeded(context.instance, ingest.name)

@@ -19,7 +19,7 @@ import pytest
 from its_platform.cameras import Camera
 from its_platform.cameras.registry import make_camera
 from its_platform.definitions import build_defs
-from its_platform.errors import BadInput, PermanentError, ServerUnavailable
+from its_platform.errors import BadInput, NotFound, PermanentError, ServerUnavailable
 from its_platform.experiments import Effect, ExperimentLook, Finding
 from its_platform.frames.expectations import CheckResult
 from its_platform.release import Experiment
@@ -506,6 +506,15 @@ def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
     decided.incoming = False
     assert requested(look(drift_sensor, waiting.cursor)).run_key == "k1"
     assert decided.recorded == ["train_first"]
+
+
+def test_a_camera_that_cannot_be_read_keeps_no_training_from_the_others(look, decided, monkeypatch):
+    def missing(*_: object) -> bool:
+        raise NotFound("north.mp4 is not there.")
+
+    monkeypatch.setattr("its_platform.frames.ingest.has_new_footage", missing)
+    decided.decision.action = "retrain"
+    assert requested(look(drift_sensor)).run_key == "k1"
 
 
 def test_the_wait_for_footage_is_not_begun_anew_by_another_report(look, decided):
