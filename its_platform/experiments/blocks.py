@@ -8,11 +8,12 @@ experiment is judged in `judging.py`.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from its_platform.experiments.planning import MEASURES, MOST_DEVIATIONS, MeasureName, Plan
@@ -152,6 +153,10 @@ def pilot(stores: Stores, version: int, measure: MeasureName, since: datetime) -
     strata: dict[tuple[str, str], list[float]] = defaultdict(list)
     for block in blocks:
         strata[(block.camera_id, block.light)].append(block.value)
-    left = [value - fmean(values) for values in strata.values() if len(values) > 1 for value in values]
     mean = fmean(block.value for block in blocks) if blocks else 0.0
-    return mean, stdev(left) if len(left) >= LEAST_PILOT else None
+    repeated = [values for values in strata.values() if len(values) > 1]
+    left = [value - fmean(values) for values in repeated for value in values]
+    if len(left) < LEAST_PILOT:
+        return mean, None
+    # Each stratum's blocks lie nearer to their own mean than to the true one: it costs a degree of freedom.
+    return mean, math.sqrt(sum(value * value for value in left) / (len(left) - len(repeated)))

@@ -22,7 +22,7 @@ from its_platform.experiments import (
     stop_experiment,
     version_at,
 )
-from its_platform.experiments.blocks import is_challengers
+from its_platform.experiments.blocks import is_challengers, pilot
 from its_platform.experiments.pictures import experiment_markdown, sequence
 from its_platform.release import (
     Experiment,
@@ -294,6 +294,33 @@ def test_the_log_says_how_much_blocks_scatter(laboratory: Laboratory) -> None:
     plan = start_experiment(laboratory.stores, asked, "ada", outside=laboratory.outside).plan
     assert plan["deviation"] == pytest.approx(1.0, abs=0.2)
     assert plan["baseline"] == pytest.approx(20.0, abs=0.3)
+
+
+def test_many_cameras_with_few_blocks_each_scatter_no_less_than_few_with_many(laboratory: Laboratory) -> None:
+    """Of a mean that is taken from two blocks each of them is nearer than it is of the truth."""
+    chance = np.random.default_rng(3)
+    lines = [
+        json.dumps(
+            {
+                "at": (BEGIN + timedelta(minutes=minute)).isoformat(),
+                "logged_at": datetime.now(UTC).isoformat(),
+                "camera_id": f"c{camera}",
+                "model": "m",
+                "version": 1,
+                "purpose": "live",
+                "n": round(200 + chance.normal(0, 10)),
+                "light": "day",
+                "latency_ms": 20.0,
+                "request": f"{camera}-{minute}",
+            }
+        )
+        for camera in range(200)
+        for minute in range(2)
+    ]
+    laboratory.stores.settings.spool.mkdir(parents=True, exist_ok=True)
+    (laboratory.stores.settings.spool / "log.jsonl").write_text("\n".join(lines) + "\n")
+    _, deviation = pilot(laboratory.stores, 1, "boxes", BEGIN)
+    assert deviation == pytest.approx(10.0, rel=0.15)
 
 
 def test_a_challenger_that_does_not_serve_leaves_all_as_it_was(laboratory: Laboratory) -> None:
