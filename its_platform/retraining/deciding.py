@@ -42,7 +42,7 @@ class EarlierTraining:
 class RetrainingHistory:
     """All that a decision rests on.
 
-    served_version: in production, None for none. newest_version: the newest registered one, None for none.
+    served_version: in production, None for none. newest_version: the newest that was trained, None for none.
     windows, drifted, needed, looked_at: judged windows of the served version among the last N, and K.
     drifted_since, drifted_until: the drifted windows together. reviewed_frames: frames fit to teach and to judge, of
     the drifted windows, or of all footage while nothing is served; reviewable_frames: those without a review that

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from its_platform.cameras import list_cameras
 from its_platform.frames.index import FrameIndex
 from its_platform.labels.store import current_labels
+from its_platform.model.registered import trained_version
 from its_platform.monitoring.reports import list_reports
 from its_platform.monitoring.windows import LOOKED_BACK, judge_windows
 from its_platform.release import truth
@@ -30,7 +31,9 @@ def read_history(stores: Stores, is_training: bool = False, at: datetime | None 
     that decides is ever deleted.
     """
     version = served_at(stores, at)
-    versions = [one.version for one in stores.registry.list() if at is None or _is_known(one.registered_at, at)]
+    # A version that is another one in other numbers was trained for nothing.
+    trained = [one for one in stores.registry.list() if trained_version(one) == one.version]
+    versions = [one.version for one in trained if at is None or _is_known(one.registered_at, at)]
     windows = stores.settings.drift
     known = list_reports(stores, version, LOOKED_BACK, at) if version is not None else []
     state = judge_windows(version, known, windows.windows, windows.windows_drifted)

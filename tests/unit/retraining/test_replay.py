@@ -15,6 +15,7 @@ from its_platform.cli import retraining as commands
 from its_platform.frames.index import FrameIndex, FrameRow
 from its_platform.labels.labelling import Box, FrameLabels
 from its_platform.labels.store import add_labels
+from its_platform.model.origin import EXPORTED_FROM
 from its_platform.monitoring.reports import DriftReport, save_report
 from its_platform.retraining import TRAININGS, Decision, RetrainingHistory, list_decisions, record_decision, replay
 from its_platform.retraining.replay import decisions_on, is_training_at
@@ -94,8 +95,8 @@ def frames(stores: Stores, number: int, ingested_at: datetime, reviewed_at: date
 def past(stores: Stores, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Stores:
     """Version 1 served from noon; two drifted windows; labels after them; a training; version 2 from 14:00."""
     known = [
-        SimpleNamespace(version=1, registered_at=NOON - HOUR),
-        SimpleNamespace(version=2, registered_at=NOON + 1.5 * HOUR),
+        SimpleNamespace(version=1, tags={}, registered_at=NOON - HOUR),
+        SimpleNamespace(version=2, tags={}, registered_at=NOON + 1.5 * HOUR),
     ]
     monkeypatch.setattr(Registry, "list", lambda self, name="": known)
     released(stores, 1, NOON, NOON + 2 * HOUR)
@@ -128,6 +129,19 @@ def test_each_report_is_judged_on_what_was_known_when_it_was_made(past: Stores) 
     assert "0 of 60 frames of the drifted windows are reviewed" in told[1].reasons[1]
     assert "Version 2 was trained for this drift" in told[3].reasons[1]
     assert "0 of the last 1 windows of version 2" in told[4].reasons[0]
+
+
+def test_another_format_of_what_is_served_is_no_candidate_for_the_drift(
+    past: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 is version 1 in other numbers, exported by hand after the training for the drift had failed."""
+    known = [
+        SimpleNamespace(version=1, tags={}, registered_at=NOON - HOUR),
+        SimpleNamespace(version=2, tags={EXPORTED_FROM: "1"}, registered_at=NOON + 1.5 * HOUR),
+    ]
+    monkeypatch.setattr(Registry, "list", lambda self, name="": known)
+    (told,) = replay(past, since=NOON + 1.75 * HOUR, until=NOON + 2 * HOUR)
+    assert told.decision == "waiting_for_labels", "it goes on to what a further attempt needs"
 
 
 def test_a_replay_records_and_starts_nothing(past: Stores) -> None:
