@@ -69,7 +69,7 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
     )
     def watch_drift(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         with ONE_AT_A_TIME:
-            from its_platform.release import canary_state, running_experiment, served
+            from its_platform.release import served
             from its_platform.retraining import TRAININGS, decide, read_history, record_decision
             from its_platform.stores.registry import Registry
             from its_platform.stores.runs import DECISION_TAG
@@ -77,12 +77,6 @@ def drift_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDe
             if is_active(context.instance, learn.name):
                 return dg.SensorResult(skip_reason="A training is under way.")
             opened = stores.open()
-            if (state := canary_state(opened)) is not None:
-                # It was trained for what has drifted; whether it helps is being found out.
-                return dg.SensorResult(skip_reason=f"Version {state.version} is a canary; a training waits for it.")
-            if (compared := running_experiment(opened)) is not None:
-                # What it trains could not become a canary.
-                return dg.SensorResult(skip_reason=f"Experiment {compared.id} is running; a training waits for it.")
             decision = decide(read_history(opened), opened.settings.retraining, datetime.now(UTC))
             said = f"{decision.action}: {'; '.join(decision.reasons)}"
             if decision.action not in TRAININGS:

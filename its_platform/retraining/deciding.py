@@ -47,7 +47,8 @@ class RetrainingHistory:
     drifted_since, drifted_until: the drifted windows together. reviewed_frames: frames fit to teach and to judge, of
     the drifted windows, or of all footage while nothing is served; reviewable_frames: those without a review that
     the simulated world's reviewer will do when asked. frames: all frames there. trainings_of_day: those decided for in
-    the 24 hours before.
+    the 24 hours before. trial: what is being found out in live traffic, a canary or an experiment, in words; empty for
+    nothing.
     """
 
     served_version: int | None = None
@@ -66,6 +67,7 @@ class RetrainingHistory:
     last_training: EarlierTraining | None = None
     trainings_of_day: int = 0
     is_training: bool = False
+    trial: str = ""
 
     @property
     def is_drifted(self) -> bool:
@@ -98,6 +100,9 @@ def decide(history: RetrainingHistory, settings: RetrainingSettings, now: dateti
         return Decision("nothing", ["Retraining is switched off (retraining.enabled)."], numbers)
     if history.is_training:
         return Decision("wait", ["A training is under way."], numbers)
+    if history.trial:
+        # A canary was trained for what has drifted; and what is trained beside an experiment could not become one.
+        return Decision("wait", [f"{history.trial}; a training waits for it."], numbers)
     if history.served_version is None:
         return _decide_first(history, settings, now, numbers)
     if not history.is_drifted:

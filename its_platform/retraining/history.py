@@ -15,6 +15,8 @@ from its_platform.model.registered import trained_version
 from its_platform.monitoring.reports import list_reports
 from its_platform.monitoring.windows import LOOKED_BACK, judge_windows
 from its_platform.release import truth
+from its_platform.release.experiment import experiment_at
+from its_platform.release.truth import Release
 from its_platform.retraining.deciding import A_DAY, TRAININGS, EarlierTraining, RetrainingHistory
 from its_platform.retraining.recording import own_decisions
 from its_platform.stores import Stores
@@ -30,7 +32,8 @@ def read_history(stores: Stores, is_training: bool = False, at: datetime | None 
     is_training: whether the caller knows of a training under way. What was deleted since cannot be read back; nothing
     that decides is ever deleted.
     """
-    version = served_at(stores, at)
+    production = released_at(stores, "production", at)
+    version = production.version if production else None
     # A version that is another one in other numbers was trained for nothing.
     trained = [one for one in stores.registry.list() if trained_version(one) == one.version]
     versions = [one.version for one in trained if at is None or _is_known(one.registered_at, at)]
@@ -62,18 +65,28 @@ def read_history(stores: Stores, is_training: bool = False, at: datetime | None 
         last_training=_last_training(stores, rows, version or 0, at),
         trainings_of_day=_of_day(rows, at or datetime.now(UTC)),
         is_training=is_training,
+        # Where nothing is in production there is nothing that it is compared with.
+        trial=_trial_at(stores, at) if production else "",
     )
 
 
-def served_at(stores: Stores, at: datetime | None) -> int | None:
-    """The version in production at a moment, or now; None where there was none."""
+def released_at(stores: Stores, stage: str, at: datetime | None) -> Release | None:
+    """What was served at a stage at a moment, or is now; None where nothing was."""
     if at is None:
-        release = truth.served(stores, "production")
-        return release.version if release else None
-    for release in truth.history(stores, "production"):
+        return truth.served(stores, stage)
+    for release in truth.history(stores, stage):
         if release.since <= at and (release.until is None or release.until > at):
-            return release.version
+            return release
     return None
+
+
+def _trial_at(stores: Stores, at: datetime | None) -> str:
+    """What was being found out in live traffic at a moment, or is now, in words; empty for nothing."""
+    tried = released_at(stores, "canary", at)
+    if tried is None:
+        return ""
+    number = experiment_at(tried)
+    return f"Version {tried.version} is a canary" if number is None else f"Experiment {number} is running"
 
 
 def _is_known(registered_at: datetime | None, at: datetime) -> bool:

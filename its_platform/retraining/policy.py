@@ -49,6 +49,7 @@ def policy_of(settings: Settings) -> Policy:
             f"At most {ours.most_a_day} trainings are started within 24 h.",
             f"At most {ours.attempts} starts for the same reason; then a person has to look.",
             "One candidate for one drift: the next waits until the windows were stable again.",
+            "None while a canary or an experiment answers live traffic.",
         ),
         told=tuple(f"{one} of each {', '.join(told.events)}." for one in who) or ("Nobody (notifications).",),
     )

@@ -463,14 +463,12 @@ def test_predictions_are_collected_when_there_are_enough(look, settings, monkeyp
 def decided(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """What the retraining decides, what is served, and which decisions were recorded."""
     decision = SimpleNamespace(action="wait", reasons=("too soon",), window=None, key="k1")
-    state = SimpleNamespace(decision=decision, release=None, recorded=[], canary=None)
+    state = SimpleNamespace(decision=decision, release=None, recorded=[])
     model = SimpleNamespace(dataset_version="v3")
     monkeypatch.setattr("its_platform.retraining.read_history", lambda _: None)
     monkeypatch.setattr("its_platform.retraining.decide", lambda *_: decision)
     monkeypatch.setattr("its_platform.retraining.record_decision", lambda _, one: state.recorded.append(one.action))
     monkeypatch.setattr("its_platform.release.served", lambda *_: state.release)
-    monkeypatch.setattr("its_platform.release.canary_state", lambda _: state.canary)
-    monkeypatch.setattr("its_platform.release.running_experiment", lambda _: None)
     registry = SimpleNamespace(get=lambda name, version: model)
     monkeypatch.setattr("its_platform.stores.registry.Registry", lambda _: registry)
     state.incoming = False
@@ -490,12 +488,6 @@ def test_a_first_training_is_asked_for_once_by_the_decisions_key(look, decided):
     request = requested(look(drift_sensor))
     assert request.run_key == request.tags["its/decision"] == "k1"
     assert request.run_config["ops"]["candidate_model"]["config"] == {}
-
-
-def test_no_training_starts_while_a_canary_is_judged(look, decided):
-    decided.decision.action, decided.canary = "retrain", SimpleNamespace(version=8)
-    assert said(look(drift_sensor)) == "Version 8 is a canary; a training waits for it."
-    assert decided.recorded == []
 
 
 def test_a_training_waits_for_the_footage_that_is_coming_in(look, decided):
@@ -591,13 +583,6 @@ def test_a_look_at_an_experiment_is_on_the_page_of_its_run(defs, instance, monke
 def metadata_of(result: dg.ExecuteInProcessResult) -> list[Any]:
     outputs = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     return [event.event_specific_data.metadata for event in outputs]
-
-
-def test_no_training_starts_while_an_experiment_goes_on(look, decided, monkeypatch):
-    monkeypatch.setattr("its_platform.release.running_experiment", lambda _: SimpleNamespace(id=3))
-    decided.decision.action = "retrain"
-    assert said(look(drift_sensor)) == "Experiment 3 is running; a training waits for it."
-    assert decided.recorded == []
 
 
 def test_an_alias_that_is_served_asks_for_nothing(look, monkeypatch):

@@ -53,6 +53,11 @@ def test_fewer_than_k_drifted_windows_start_nothing() -> None:
     assert (decision.action, decision.key, decision.window) == ("nothing", "", None)
 
 
+def test_no_training_starts_while_something_is_found_out_in_live_traffic() -> None:
+    decision = decide(replace(DRIFTED, trial="Version 2 is a canary"), SETTINGS, NOW)
+    assert (decision.action, decision.reasons) == ("wait", ["Version 2 is a canary; a training waits for it."])
+
+
 def test_without_a_judged_window_nothing_is_claimed_about_drift() -> None:
     decision = decide(replace(DRIFTED, drifted=0, windows=0, worst=""), SETTINGS, NOW)
     assert decision.reasons == ["No window of version 1 has been judged yet."]

@@ -31,6 +31,7 @@ def test_each_number_of_the_policy_is_said() -> None:
     said = " ".join([*policy.starts, *policy.data, *policy.at_most, *policy.told])
     for number in ("61", "43", "1234 s", "At most 7", "At most 3", "99", "35%", "11 epochs", "4 of the last 5"):
         assert number in said
+    assert "canary or an experiment" in said
     assert policy.told == ("Nobody (notifications).",)
 
 

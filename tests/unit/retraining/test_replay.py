@@ -70,10 +70,19 @@ def report(number: int, verdict: str, at: datetime, version: int = 1) -> DriftRe
     )
 
 
-def released(stores: Stores, version: int, since: datetime, until: datetime | None) -> None:
+def released(
+    stores: Stores,
+    version: int,
+    since: datetime,
+    until: datetime | None,
+    stage: str = "production",
+    evidence: dict[str, int] | None = None,
+) -> None:
     facts = {"model_name": "traffic-detector", "digest": "d", "endpoint": "e", "model": "m", "by": "t"}
     with stores.database.session() as session:
-        session.add(ReleaseRow(stage="production", version=version, since=since, until=until, **facts))
+        session.add(
+            ReleaseRow(stage=stage, version=version, since=since, until=until, evidence=evidence or {}, **facts)
+        )
 
 
 def frames(stores: Stores, number: int, ingested_at: datetime, reviewed_at: datetime) -> None:
@@ -129,6 +138,18 @@ def test_each_report_is_judged_on_what_was_known_when_it_was_made(past: Stores) 
     assert "0 of 60 frames of the drifted windows are reviewed" in told[1].reasons[1]
     assert "Version 2 was trained for this drift" in told[3].reasons[1]
     assert "0 of the last 1 windows of version 2" in told[4].reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"), [({}, "Version 2 is a canary"), ({"experiment": 3}, "Experiment 3 is running")]
+)
+def test_what_was_found_out_in_live_traffic_then_was_waited_for(
+    past: Stores, evidence: dict[str, int], said: str
+) -> None:
+    released(past, 2, NOON + 48 * MINUTE, NOON + 52 * MINUTE, "canary", evidence)
+    told = replay(past, until=NOON + 1.75 * HOUR)
+    assert [one.decision for one in told] == ["nothing", "waiting_for_labels", "wait"]
+    assert told[2].reasons == [f"{said}; a training waits for it."]
 
 
 def test_another_format_of_what_is_served_is_no_candidate_for_the_drift(
