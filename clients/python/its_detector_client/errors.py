@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 HINT = "Check that the server runs, and its address."
+TRUST_HINT = "Check the server's certificate, and the authority that this client was given."
 # How gRPC says that it never came to speak with a server; the last two of a name that leads nowhere.
 NEVER_SENT = ("failed to connect", "connection refused", "errors resolving", "dns resolution failed")
 
@@ -45,6 +46,9 @@ def problem_of(error: Any, address: str, front: str) -> Unavailable | Refused:
     if "UNAVAILABLE" in status and "restricted" not in message:
         said = message.lower()
         was_sent = not any(words in said for words in NEVER_SENT)
+        if "handshake failed" in said:
+            reason = message.rpartition("last error: ")[2]
+            return Unavailable(f"No Triton that is trusted here answers at {address}: {reason}.", TRUST_HINT, False)
         if not was_sent or any(word in said for word in ("connect", "transport", "socket")):
             return Unavailable(f"No Triton answers at {address}.", was_sent=was_sent)
         return Unavailable(f"Triton at {address} cannot answer now: {message}", is_endpoint_fault=False)

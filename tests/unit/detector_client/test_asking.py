@@ -119,6 +119,17 @@ async def test_a_server_that_stays_away_is_unavailable() -> None:
     assert len(channel.calls) >= 2
 
 
+async def test_a_server_that_is_not_trusted_is_not_taken_for_one_that_is_away() -> None:
+    said = (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed "
+        "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: certificate signature failure"
+    )
+    with pytest.raises(Unavailable, match="certificate signature failure") as raised:
+        await client_of(Channel((said, "StatusCode.UNAVAILABLE")), is_patient=False).detect(PICTURE)
+    assert "authority" in raised.value.hint
+    assert not raised.value.was_sent
+
+
 async def test_a_client_without_patience_takes_the_first_answer() -> None:
     channel = Channel(AWAY, Result())
     with pytest.raises(Unavailable):
