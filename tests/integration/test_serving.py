@@ -139,7 +139,9 @@ def test_any_grpc_client_is_told_clearly_what_is_wrong_with_its_request(platform
             ([65, 8, 8, 3], "UINT8", {}, "at most 64"),
             ([1, 8, 8, 3], "UINT8", {"captured_at": "yesterday"}, "cannot be read"),
             ([1, 8, 8, 3], "UINT8", {"captured_at": "2026-01-01T00:00:00"}, "time zone"),
+            ([1, 8, 8, 3], "UINT8", {"captured_at": "0001-01-01T00:00:00+14:00"}, "cannot be read"),
             ([1, 8, 8, 3], "UINT8", {"version": "two"}, "cannot be read"),
+            ([1, 8, 8, 3], "UINT8", {"confidence": "nan"}, "no number"),
         ]:
             with pytest.raises(InferenceServerException, match=said):
                 ask(shape, data_type, **parameters)

@@ -14,6 +14,7 @@ not.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -293,13 +294,18 @@ class _Asked:
         try:
             self.version = int(given["version"]) if "version" in given else None
             self.confidence = float(given["confidence"]) if "confidence" in given else None
-            captured_at = datetime.fromisoformat(str(given["captured_at"])) if "captured_at" in given else None
-        except ValueError as error:
+            captured_at = (
+                datetime.fromisoformat(str(given["captured_at"])) if "captured_at" in given else datetime.now(UTC)
+            )
+            if captured_at.tzinfo is None:
+                raise Refused("captured_at needs a time zone", invalid)
+            self.captured_at = captured_at.astimezone(UTC).isoformat()
+        except (ValueError, OverflowError) as error:
+            # In the first and last hours of what a calendar holds there is no such time in UTC.
             raise Refused(f"a request parameter cannot be read: {error}", invalid) from error
-        captured_at = captured_at or datetime.now(UTC)
-        if captured_at.tzinfo is None:
-            raise Refused("captured_at needs a time zone", invalid)
-        self.captured_at = captured_at.astimezone(UTC).isoformat()
+        if self.confidence is not None and math.isnan(self.confidence):
+            # No score is above it: it would be answered with no box, as an empty road is.
+            raise Refused("confidence is no number", invalid)
         # Camera and minute, the unit in which live traffic is shared out; empty for what takes no part in that.
         self.block = ""
         if self.purpose == LIVE and self.stage is None and self.version is None:
