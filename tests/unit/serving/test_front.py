@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -177,6 +180,17 @@ class TestSpool:
         spool.flush(is_last=True)
         assert len(list(tmp_path.glob("*.jsonl"))) == 5
         assert json.loads((tmp_path / "lost.json").read_text())["reasons"] == {"spool is full": 2}
+
+
+def test_a_line_that_a_full_disk_does_not_take_is_not_raised(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front would answer a refusal that may be tried again with an error of its own, which is final."""
+
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    front("said").warn("refused", reason="detector version 3 did not answer")
 
 
 def a_route(front: Front) -> Any:

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 
 PROCESS = "traffic_detector"
@@ -29,5 +30,7 @@ def warn(event: str, **facts: object) -> None:
     line = {"process": PROCESS, "event": event, **facts, "level": "warning", "at": datetime.now(UTC).isoformat()}
     if left_out := _left_out.pop(event, 0):
         line["left_out"] = left_out
-    sys.stderr.write(json.dumps(line, default=str) + "\n")
-    sys.stderr.flush()
+    # On a full disk the line is lost, and not the answer that it tells of.
+    with suppress(OSError):
+        sys.stderr.write(json.dumps(line, default=str) + "\n")
+        sys.stderr.flush()
