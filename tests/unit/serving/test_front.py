@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import resource
 import sys
 import threading
@@ -287,6 +288,40 @@ class TestMeasured:
             image = np.full((100, 200, 3), grey, np.uint8)
             seen = figures_of(front, measured, a_prediction(front, [], camera_id="unknown"), image)
             assert round(seen["brightness"] * 255) == grey
+
+
+class TestCamerasWithoutEnd:
+    """Whoever names each picture's camera anew must fill neither the memory of an instance nor its disk."""
+
+    def test_what_is_known_of_each_is_bounded(
+        self, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = front("prediction_log")
+        monkeypatch.setattr(module, "MOST_CAMERAS", 20)
+        monkeypatch.setattr(module, "SHARED_FOR_S", -1.0)
+        (tmp_path / "embedder.onnx").touch()
+        measured, embedder = module.Measured(60.0), module.Embedder(tmp_path / "embedder.onnx", 60.0)
+        for number in range(100):
+            prediction = a_prediction(front, [], camera_id=f"car-{number}")
+            assert measured.is_due(prediction)
+            assert embedder.is_due(prediction)
+            assert "brightness" in measured.figures(prediction, module.Look(GREY, True, False))
+            assert "brightness" in measured.figures(prediction, None), "its next picture"
+        assert len(measured._measured_at) <= 20
+        assert len(measured._figures) <= 20
+        assert len(embedder._last) <= 20
+        assert len(list((tmp_path / "embedded").iterdir())) <= 20
+
+    def test_a_start_forgets_versions_that_were_served_long_ago(self, front: Front, tmp_path: Path) -> None:
+        module = front("prediction_log")
+        (tmp_path / "embedder.onnx").touch()
+        assert module.Embedder(tmp_path / "embedder.onnx", 1.0).is_due(a_prediction(front, []))
+        (told,) = (tmp_path / "embedded").iterdir()
+        module.Embedder(tmp_path / "embedder.onnx", 1.0)
+        assert told.exists()
+        os.utime(told, (0, 0))
+        module.Embedder(tmp_path / "embedder.onnx", 1.0)
+        assert not told.exists()
 
 
 class TestPredictionLog:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import queue
 import threading
 import time
@@ -33,6 +34,10 @@ LOW_SCORES = 50
 NO_CAMERA = "unknown"
 STOP_WITHIN_S = 4.0
 ADOPT_EVERY_S = 5.0
+# A caller may name any camera, and another with each picture: beyond this number what is known of them is forgotten.
+MOST_CAMERAS = 10_000
+# Much longer than between two embeddings of a camera; one too many spoils nothing.
+SHARED_FOR_S = 3600.0
 # Of two pictures exactly an interval apart the second is due, whatever the times lose in double precision.
 SLACK_S = 0.001
 
@@ -206,6 +211,8 @@ class Measured:
         before = self._measured_at.get(key) if item.camera_id != NO_CAMERA else None
         if before is not None and 0 < at - before < self._every_s:
             return False
+        if before is None and len(self._measured_at) >= MOST_CAMERAS:
+            self._measured_at.clear()
         self._measured_at[key] = at
         return True
 
@@ -213,7 +220,11 @@ class Measured:
         """Those of the picture, if it is due. Raises `KeyError` where the picture before it could not be measured."""
         key = self._key(item)
         if look is not None and look.is_measured:
+            # Put last, so that who leaves is who was measured longest ago, and waits for nothing in the queue.
+            self._figures.pop(key, None)
             self._figures[key] = {name: round(value, 5) for name, value in picture.figures(look.image).items()}
+            if len(self._figures) > MOST_CAMERAS:
+                del self._figures[next(iter(self._figures))]
         return self._figures[key]
 
     @staticmethod
@@ -235,6 +246,7 @@ class Embedder:
         self._shared = path.parent / "embedded"
         with contextlib.suppress(OSError):
             self._shared.mkdir(exist_ok=True)
+        self._forget()
         self.digest = ""
 
     def embed(self, look: Look | None) -> list[float] | None:
@@ -263,10 +275,23 @@ class Embedder:
         if other is not None and abs(at - other) < self._every_s:
             self._last[key] = other
             return False
+        if key not in self._last and len(self._last) >= MOST_CAMERAS:
+            self._forget()
         self._last[key] = at
         with contextlib.suppress(OSError):
             shared.write_text(repr(at), encoding="utf-8")
         return True
+
+    def _forget(self) -> None:
+        """Start anew, and remove what was told of cameras and versions of which nothing was heard for long."""
+        self._last.clear()
+        oldest = time.time() - SHARED_FOR_S
+        with contextlib.suppress(OSError):
+            for told in os.scandir(self._shared):
+                # Another instance may be removing it too.
+                with contextlib.suppress(FileNotFoundError):
+                    if told.stat().st_mtime < oldest:
+                        os.unlink(told.path)
 
     def _refresh(self) -> None:
         now = time.monotonic()
