@@ -6,6 +6,7 @@ How a request is sent, tried again or balanced is the business of `clients/pytho
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from its_detector_client import Answer, AsyncDetectorClient, BadRequest, ClientError, Refused
+from its_detector_client.endpoints import FAILURES_TO_OPEN
 from its_detector_client.question import Images
 from its_platform.certificates import EXPIRED_HINT, what_expired
 from its_platform.errors import BadInput, ItsError, PermanentError, ServerUnavailable
@@ -66,6 +68,8 @@ class DetectorClient(AsyncDetectorClient):
             endpoints or (settings.triton_grpc,),
             deadline_s=settings.serving.deadline_s if deadline_s is None else deadline_s,
             is_patient=is_patient,
+            # A probe asks each part of a server: what one did not answer must not keep it from the next.
+            failures_to_open=FAILURES_TO_OPEN if is_patient else sys.maxsize,
             shared_memory="auto" if settings.serving.shared_memory else "never",
             as_error=partial(_ours, settings),
             connect=connect,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,21 @@ async def test_a_server_that_stays_away_is_unavailable_with_what_to_do_about_it(
     with pytest.raises(ServerUnavailable, match="No Triton answers") as caught:
         await client_of(settings, Channel(AWAY)).detect(PICTURE, deadline_s=0.3)
     assert "its up" in caught.value.hint
+
+
+async def test_a_probe_asks_each_part_however_many_others_gave_no_answer(settings: Settings) -> None:
+    """Six instances of the front that hang say nothing of the detectors, which would be loaded anew for them."""
+
+    async def hangs() -> Result:
+        await asyncio.sleep(0.1)
+        return Result()
+
+    channel = Channel(*[hangs] * 6, Result())
+    client = client_of(settings, channel, is_patient=False)
+    asked = await asyncio.gather(*(client.detect(PICTURE, deadline_s=0.01) for _ in range(6)), return_exceptions=True)
+    assert [type(one) for one in asked] == [ServerUnavailable] * 6
+    assert (await client.infer_detector("detector", 7, PICTURE)).shape == (1, 300, 6)
+    await client.close()
 
 
 async def test_a_refusal_is_the_platforms_own_error(settings: Settings) -> None:
