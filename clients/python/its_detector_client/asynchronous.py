@@ -366,8 +366,9 @@ class AsyncDetectorClient:
     async def _finished(self, endpoint: Endpoint, call: Callable[[Endpoint, float], Awaitable[T]], left_s: float) -> T:
         """One call's result. Raises `TimeoutError` when it takes longer, and leaves the call to end by itself.
 
-        A call is never cancelled, neither by its deadline nor with its caller: a cancellation that meets the answer on
-        its way crashes Triton 2.51 as a whole (triton-inference-server/server, issue 8034).
+        A call is not cancelled, neither by its deadline nor with its caller: a cancellation that meets the answer on
+        its way crashes Triton 2.51 as a whole (triton-inference-server/server, issue 8034). One that hangs ends
+        `ABANDONED_S` later, or when the client is closed.
         """
         if endpoint.channel is None:
             endpoint.channel = self._connect(endpoint.address)
