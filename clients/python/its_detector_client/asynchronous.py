@@ -177,14 +177,16 @@ class AsyncDetectorClient:
         """One answer for each picture or JPEG of one camera, in order, while `in_flight` requests are under way.
 
         Up to `batch` pictures of one shape that follow one another share a request: that pays on a GPU, or over a slow
-        network; a JPEG is one of its own. Raises as `detect` at the picture that failed, and waits for none after it.
+        network; a JPEG is one of its own. Raises as `detect` at the picture that failed, and waits for none after it;
+        and what `images` raises, once those that it gave before are answered.
         """
         if "request_id" in asked:
             with self._told():
                 raise BadRequest("One name cannot stand for several requests.", "Leave request_id out.")
         waiting: deque[asyncio.Task[Answer]] = deque()
+        broken: list[Exception] = []
         try:
-            for group in _groups(images, min(batch, MOST_PICTURES)):
+            for group in _groups(_read(images, broken), min(batch, MOST_PICTURES)):
                 ask = self.detect_jpeg if isinstance(group, bytes) else self.detect
                 waiting.append(asyncio.ensure_future(ask(group, camera_id, **asked)))  # type: ignore[arg-type]
                 # The picture that comes next may take long to be read.
@@ -195,6 +197,8 @@ class AsyncDetectorClient:
             while waiting:
                 for answer in _each(await waiting.popleft()):
                     yield answer
+            if broken:
+                raise broken[0]
         finally:
             for task in waiting:
                 task.cancel()
@@ -456,6 +460,14 @@ async def _send(
         headers=headers or None,
         client_timeout=left_s,
     )
+
+
+def _read(images: Iterable[Images | bytes], broken: list[Exception]) -> Iterable[Images | bytes]:
+    """The pictures up to where they can no more be read; why they cannot is kept in `broken`."""
+    try:
+        yield from images
+    except Exception as error:  # noqa: BLE001  raised when the pictures before it are answered
+        broken.append(error)
 
 
 def _groups(images: Iterable[Images | bytes], most: int) -> Iterable[Images | bytes]:

@@ -220,6 +220,24 @@ async def test_many_pictures_come_back_in_order_whichever_answer_is_first() -> N
     assert versions == list(range(7))
 
 
+@pytest.mark.parametrize("answers", [[1, 1, 1, 1, 1], [2, 2, 1]], ids=["single", "in pairs"])
+async def test_pictures_that_were_read_are_answered_before_it_is_told_that_no_more_can_be(answers: list[int]) -> None:
+    def cut_off() -> Iterator[Any]:
+        yield from [PICTURE] * 5
+        raise OSError("the stream has ended in the middle of a picture")
+
+    found = []
+
+    async def ask() -> None:
+        client = client_of(Channel(*(Result(pictures) for pictures in answers)))
+        async for answer in client.detect_many(cut_off(), batch=answers[0]):
+            found.append(answer)
+
+    with pytest.raises(OSError, match="in the middle"):
+        await ask()
+    assert len(found) == 5
+
+
 async def test_neighbours_of_one_shape_share_a_request() -> None:
     channel = Channel(Result(2), Result(1), Result(2))
     other = np.zeros((4, 4, 3), np.uint8)
