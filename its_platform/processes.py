@@ -70,7 +70,10 @@ def spawn(
     where: Path,
     restarts: int = 0,
 ) -> Record:
-    """Start a program in its own session, its words in `home/log/<name>.log`. Raises `ServerUnavailable`."""
+    """Start a program in its own session, its words in `home/log/<name>.log`.
+
+    Raises `ServerUnavailable`, and `OSError` where it cannot be written down; it is ended then.
+    """
     log = settings.logs / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     rotate(log)
@@ -85,7 +88,13 @@ def spawn(
                 f"{name} cannot be started: {argv[0]}: {error.strerror}.", "Run `make install`."
             ) from error
     record = Record(name, process.pid, birth_of(process.pid), address, str(log), [*argv], restarts)
-    write_record(settings, record)
+    try:
+        write_record(settings, record)
+    except OSError:
+        # A disk that is full: nobody would look after it, and it would hold its ports against the next try.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
     return record
 
 
@@ -165,8 +174,15 @@ def age_s(process: psutil.Process) -> float:
 def stop(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
     """End a program with everything that it started, and wait until all are gone; whether it was running.
 
-    What a program left that was itself killed is ended too.
+    What a program left that was itself killed is ended too. From then on it is one that nobody started.
     """
+    was_running = end(settings, name, timeout_s)
+    forget(settings, name)
+    return was_running
+
+
+def end(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
+    """The same, but it stays written down, as one that has died: for who starts it anew, and may fail at first."""
     record = read_record(settings, name)
     process = find(record)
     if record is None:
@@ -179,7 +195,6 @@ def stop(settings: Settings, name: str, timeout_s: float = 15.0) -> bool:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(record.pid, signal.SIGTERM)
         _end(family, timeout_s)
-    forget(settings, name)
     return process is not None
 
 

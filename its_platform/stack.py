@@ -228,15 +228,10 @@ def restart_part(settings: Settings, name: str, is_patient: bool = True, seen: p
         record = processes.read_record(settings, part.name)
         if seen is not None and record != seen:
             return
-        processes.stop(settings, part.name, part.stop_timeout_s)
+        # Not forgotten: as one that nobody started, the supervisor would not try it again where this fails.
+        processes.end(settings, part.name, part.stop_timeout_s)
         _stop_triton_remains(settings, part)
-        try:
-            _check_ports(settings, part)
-        except BadInput:
-            # Without its record it would count as one that nobody started, and the supervisor would not try again.
-            if record is not None:
-                processes.write_record(settings, record)
-            raise
+        _check_ports(settings, part)
         _spawn(settings, part, record.restarts + 1 if record else 0)
     if is_patient:
         _wait_healthy(settings, part)
@@ -288,7 +283,7 @@ def _renew_expired(settings: Settings) -> None:
 
 def _spawn(settings: Settings, part: Part, restarts: int = 0) -> None:
     # What its last life left, where that was ended by force.
-    processes.stop(settings, part.name, part.stop_timeout_s)
+    processes.end(settings, part.name, part.stop_timeout_s)
     if part.name == "dagster-daemon":
         write_dagster_home(settings)
         if dagster_runs.has_runs_under_way(settings) or dagster_runs.ticks_ahead_s(settings) > 0:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from its_platform import processes
+from its_platform.settings import Settings
 
 
 @pytest.fixture
@@ -52,6 +53,19 @@ def test_a_process_that_is_gone_has_no_birth(sleeper: subprocess.Popen[bytes]) -
     assert processes.birth_of(sleeper.pid) == ""
     with pytest.raises(psutil.NoSuchProcess):
         processes.age_s(process)
+
+
+def test_a_program_that_cannot_be_written_down_is_not_left_running(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(settings: Settings, record: processes.Record) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(processes, "write_record", full)
+    argv, environment = [sys.executable, "-c", "import time; time.sleep(60)"], processes.process_environment(settings)
+    with pytest.raises(OSError, match="No space left"):
+        processes.spawn(settings, "sleeper", argv, environment, "", settings.home)
+    assert processes.left_behind(settings) == []
 
 
 def long_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

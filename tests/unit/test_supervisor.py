@@ -174,11 +174,25 @@ def test_a_part_that_somebody_else_started_since_is_left_alone(
     dead, new = (processes.Record("mlflow", number, "a birth", "", "", []) for number in (1, 2))
     processes.write_record(settings, new)
     stopped: list[str] = []
-    monkeypatch.setattr(processes, "stop", lambda settings, name, timeout_s: stopped.append(name))
+    monkeypatch.setattr(processes, "end", lambda settings, name, timeout_s: stopped.append(name))
     monkeypatch.setattr(processes, "spawn", lambda *asked: pytest.fail("it was started once more"))
     restart_part(settings, "mlflow", is_patient=False, seen=dead)
     assert stopped == []
     assert processes.read_record(settings, "mlflow") == new
+
+
+def test_a_part_that_cannot_be_started_again_yet_is_still_one_that_died(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(settings: Settings) -> bool:
+        raise ServerUnavailable("The database is away.")
+
+    dead = processes.Record("dagster-daemon", 1, "a birth", "", "", [], restarts=2)
+    processes.write_record(settings, dead)
+    monkeypatch.setattr(dagster_runs, "has_runs_under_way", away)
+    with pytest.raises(ServerUnavailable, match="database is away"):
+        restart_part(settings, "dagster-daemon", is_patient=False, seen=dead)
+    assert processes.read_record(settings, "dagster-daemon") == dead, "the supervisor tries again what is written down"
 
 
 def test_a_supervisor_that_hangs_in_a_look_is_not_well(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
