@@ -10,9 +10,11 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from its_platform import certificates, dagster_runs, processes
 from its_platform.errors import BadInput, ItsError, LeaseHeld, ServerUnavailable
@@ -194,26 +196,28 @@ def part_status(settings: Settings, part: Part, with_version: bool = False) -> P
     record = processes.read_record(settings, part.name)
     process = processes.find(record)
     log = str(settings.logs / f"{part.name}.log")
-    if process is None:
-        note = processes.tail(Path(log)) if record else ""
-        return PartStatus(
-            part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note,
-            record.restarts if record else None,
-        )  # fmt: skip
-    is_healthy = _asks_well(settings, part)
+    if process is not None:
+        is_healthy = _asks_well(settings, part)
+        # One that ends while it is asked has died.
+        with suppress(psutil.NoSuchProcess):
+            return PartStatus(
+                part.name,
+                part.title,
+                part.address(settings),
+                "healthy" if is_healthy else "no answer",
+                process.pid,
+                round(processes.memory_mb(processes.session_of(process.pid)), 1),
+                round(processes.age_s(process), 1),
+                log,
+                _note(settings, part) if is_healthy else processes.tail(Path(log)),
+                record.restarts if record else None,
+                running_version(part.own(settings), part.name) if is_healthy and with_version else None,
+            )
+    note = processes.tail(Path(log)) if record else ""
     return PartStatus(
-        part.name,
-        part.title,
-        part.address(settings),
-        "healthy" if is_healthy else "no answer",
-        process.pid,
-        round(processes.memory_mb(processes.session_of(process.pid)), 1),
-        round(processes.age_s(process), 1),
-        log,
-        _note(settings, part) if is_healthy else processes.tail(Path(log)),
+        part.name, part.title, part.address(settings), "died" if record else "stopped", None, None, None, log, note,
         record.restarts if record else None,
-        running_version(part.own(settings), part.name) if is_healthy and with_version else None,
-    )
+    )  # fmt: skip
 
 
 def restart_part(settings: Settings, name: str, is_patient: bool = True, seen: processes.Record | None = None) -> None:
@@ -308,7 +312,7 @@ def _wait_healthy(settings: Settings, part: Part) -> None:
 def _asks_well(settings: Settings, part: Part) -> bool:
     try:
         return part.is_healthy(part.own(settings))
-    except (ItsError, OSError, ValueError):
+    except (ItsError, OSError, ValueError, psutil.Error):
         return False
 
 
@@ -342,6 +346,13 @@ def _postgres_status(settings: Settings) -> PartStatus:
             return PartStatus(POSTGRES, "PostgreSQL", "as set", "stopped", None, None, None, "", str(error))
         return PartStatus(POSTGRES, "PostgreSQL", "as set", state, None, None, None, "")
     process, is_answering = server_process(settings), is_running(settings)
+    memory_mb = uptime_s = None
+    if process is not None:
+        try:
+            memory_mb = round(processes.memory_mb([process, *process.children()]), 1)
+            uptime_s = round(processes.age_s(process), 1)
+        except psutil.NoSuchProcess:
+            process = None
     state = "healthy" if is_answering else "stopped" if process is None else "no answer"
     return PartStatus(
         POSTGRES,
@@ -351,8 +362,8 @@ def _postgres_status(settings: Settings) -> PartStatus:
         else str(socket_folder(settings)),
         state,
         process.pid if process else None,
-        round(processes.memory_mb([process, *process.children()]), 1) if process else None,
-        round(processes.age_s(process), 1) if process else None,
+        memory_mb,
+        uptime_s,
         str(postgres.log_file(settings)),
         version=postgres.server_version(settings) if is_answering else None,
     )

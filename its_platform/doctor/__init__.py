@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
+import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from its_platform.doctor import backups, hosts, loop, machine, servers, trail
@@ -41,6 +42,11 @@ HOST_CHECKS: tuple[Check, ...] = (
     hosts.check_followed,
     servers.check_leftovers,
 )
+# What a server, a process that ends meanwhile, or a file with odd content may do to a check.
+_FAILURES = (
+    ItsError, SQLAlchemyError, OSError, ValueError, LookupError, TypeError, AttributeError, psutil.Error,
+    subprocess.SubprocessError,
+)  # fmt: skip
 
 
 def examine(settings: Settings, checks: tuple[Check, ...] | None = None) -> list[Finding]:
@@ -50,7 +56,7 @@ def examine(settings: Settings, checks: tuple[Check, ...] | None = None) -> list
     for check in checks:
         try:
             found.extend(check(settings))
-        except (ItsError, OSError, ValueError, KeyError, SQLAlchemyError, subprocess.SubprocessError) as error:
+        except _FAILURES as error:
             name = check.__name__.removeprefix("check_").replace("_", " ")
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             remedy = getattr(error, "hint", "") or f"{settings.logs} has a log of each server."

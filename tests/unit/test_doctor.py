@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -35,7 +36,13 @@ def ill(found: list[Finding]) -> list[Finding]:
 
 @pytest.mark.parametrize(
     "error",
-    [ServerUnavailable("away", "start it"), OSError("no such"), OperationalError("SELECT 1", {}, Exception("x"))],
+    [
+        ServerUnavailable("away", "start it"),
+        OSError("no such"),
+        OperationalError("SELECT 1", {}, Exception("x")),
+        psutil.NoSuchProcess(7),
+        TypeError("a file holds what nobody thought of"),
+    ],
 )
 def test_a_check_that_fails_is_a_finding_with_something_to_do(settings: Settings, error: Exception) -> None:
     def check_the_odd_thing(settings: Settings) -> list[Finding]:
