@@ -336,16 +336,18 @@ def _check_ports(settings: Settings, part: Part) -> None:
 
 
 def _postgres_status(settings: Settings) -> PartStatus:
-    if not settings.runs_postgres:
-        from its_platform.stores.database import Database
+    from its_platform.stores import database
 
+    problem, is_there = "", not settings.runs_postgres or is_running(settings)
+    if is_there:
         try:
-            with Database(settings).engine.connect():
-                state = "healthy"
-        except (ItsError, OSError) as error:
-            return PartStatus(POSTGRES, "PostgreSQL", "as set", "stopped", None, None, None, "", str(error))
-        return PartStatus(POSTGRES, "PostgreSQL", "as set", state, None, None, None, "")
-    process, is_answering = server_process(settings), is_running(settings)
+            database.ask(settings)
+        except ItsError as error:
+            problem = str(error)
+    if not settings.runs_postgres:
+        state = "no answer" if problem else "healthy"
+        return PartStatus(POSTGRES, "PostgreSQL", "as set", state, None, None, None, "", problem)
+    process = server_process(settings)
     memory_mb = uptime_s = None
     if process is not None:
         try:
@@ -353,7 +355,7 @@ def _postgres_status(settings: Settings) -> PartStatus:
             uptime_s = round(processes.age_s(process), 1)
         except psutil.NoSuchProcess:
             process = None
-    state = "healthy" if is_answering else "stopped" if process is None else "no answer"
+    state = "stopped" if process is None and not is_there else "healthy" if is_there and not problem else "no answer"
     return PartStatus(
         POSTGRES,
         "PostgreSQL",
@@ -365,7 +367,8 @@ def _postgres_status(settings: Settings) -> PartStatus:
         memory_mb,
         uptime_s,
         str(postgres.log_file(settings)),
-        version=postgres.server_version(settings) if is_answering else None,
+        problem,
+        version=postgres.server_version(settings) if state == "healthy" else None,
     )
 
 

@@ -19,7 +19,7 @@ from its_platform.doctor.machine import disks
 from its_platform.errors import ServerUnavailable
 from its_platform.serving.repository import cache_counts
 from its_platform.settings import Settings
-from its_platform.stack import stack_status
+from its_platform.stack import POSTGRES, stack_status
 from its_platform.stores.cache_server import is_redis_well, redis_url
 from its_platform.stores.objects import S3Store, open_plain
 
@@ -33,7 +33,8 @@ def parts(settings: Settings) -> Iterator[Metric]:
         "its_part_memory_bytes", "Memory of a part's processes; shared pages count for each.", labels=["part"]
     )
     for one in stack_status(settings):
-        if one.state == "stopped":
+        # A database of somebody else's is a store and no part.
+        if one.state == "stopped" or (one.name == POSTGRES and not settings.runs_postgres):
             continue
         up.add_metric([one.name], one.is_healthy)
         if one.memory_mb is not None:

@@ -37,6 +37,7 @@ DatabaseName = Literal["its", "dagster", "mlflow"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 _NO_SUCH_DATABASE = "3D000"
 _STARTING_S = 60.0
+_ANSWER_WITHIN_S = 3
 # Where a network swallows what it is given, a question ends after a minute, and an idle connection is found to be dead.
 _KEPT_ALIVE = {
     "keepalives_idle": "30",
@@ -86,6 +87,18 @@ def database_names(settings: Settings) -> list[DatabaseName]:
 def server_version(settings: Settings) -> int:
     """The server's major version."""
     return int(_ask_server(settings, "SHOW server_version_num")[0]) // 10000
+
+
+def ask(settings: Settings) -> None:
+    """Have the server answer a question right now. Starts nothing and waits for no start.
+
+    Raises `ServerUnavailable` in words that hold no password.
+    """
+    # Somebody else's server may let us into no database but ours.
+    address = _address(settings, "postgres" if settings.runs_postgres else "its")
+    server = sa.create_engine(address, poolclass=sa.NullPool, connect_args={"connect_timeout": _ANSWER_WITHIN_S})
+    with _translated(settings), server.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
 
 
 def _ask_server(settings: Settings, question: str) -> list[str]:
