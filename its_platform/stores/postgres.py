@@ -242,11 +242,12 @@ def _give_certificate(files: Certificates, data: Path, user: str | None) -> None
 def client_program(settings: Settings, name: str) -> Path:
     """`pg_dump`, `pg_restore` or `pg_ctl`: of the version of this home's server, else the newest that its profile has.
 
-    Raises `BadInput` or `ServerUnavailable` where it is missing.
+    Of a server that somebody else runs the clients are enough. Raises `BadInput` or `ServerUnavailable` where it is
+    missing.
     """
     if settings.runs_postgres:
         return _programs(settings) / name
-    return (_system_programs() if settings.profile == "services" else _wheel_programs())[-1] / name
+    return (_system_programs(name) if settings.profile == "services" else _wheel_programs())[-1] / name
 
 
 def _programs(settings: Settings) -> Path:
@@ -276,16 +277,19 @@ def _wheel_programs() -> list[Path]:
     return found
 
 
-def _system_programs() -> list[Path]:
-    found = [Path(one) for pattern in _SYSTEM_PROGRAMS for one in glob(pattern) if Path(one, "pg_ctl").is_file()]
+def _system_programs(name: str = "pg_ctl") -> list[Path]:
+    """Folders that hold the program of this name, the newest version last."""
+    found = [Path(one) for pattern in _SYSTEM_PROGRAMS for one in glob(pattern) if Path(one, name).is_file()]
     found.sort(key=lambda programs: [int(part) for part in re.findall(r"\d+", str(programs))])
-    if not found and (on_path := shutil.which("pg_ctl")) is not None:
+    if not found and (on_path := shutil.which(name)) is not None:
         found = [Path(on_path).resolve().parent]
-    if not found:
+    if not found and name == "pg_ctl":
         raise BadInput(
             "The services profile needs PostgreSQL's server, which is not installed.",
             "On Debian: apt-get install postgresql; or set ITS_DATABASE_URL to one that somebody runs.",
         )
+    if not found:
+        raise BadInput(f"{name} is not installed.", "On Debian: apt-get install postgresql-client.")
     return found
 
 
