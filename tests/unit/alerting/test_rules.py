@@ -196,6 +196,22 @@ def test_a_camera_is_not_called_silent_where_that_is_not_known_or_no_news(tmp_pa
     assert promtool(tmp_path, asked("NoFramesFromCamera", case)) == "", why
 
 
+def test_two_runs_that_failed_are_not_more_than_two(tmp_path: Path) -> None:
+    case = Case({'its_dagster_runs{status="FAILURE"}': "5x200 7x200"}, "60m")
+    # Scrapes do not fall on the ends of what a rule looks back over, and Prometheus adds there what it did not see.
+    assert promtool(tmp_path, {**asked("RunsFailing", case), "interval": "14s"}) == ""
+
+
+def test_a_triton_is_not_called_down_where_the_exporter_is_which_passes_its_figures_on(tmp_path: Path) -> None:
+    exporter, passed_on = 'up{job="its",instance="127.0.0.1:18350"}', 'up{job="triton",part="triton",instance="%s"}'
+    away = {exporter: "1x8 0x40", passed_on % "127.0.0.1:18350": "1x8 0x40"}
+    assert promtool(tmp_path, asked("TritonDown", Case(away, "4m"))) == ""
+    # Under Docker Compose Triton is asked itself.
+    labels = {"job": "triton", "part": "triton", "instance": "triton:8102"}
+    itself = Case({exporter: "1x8 0x40", passed_on % "triton:8102": "1x8 0x40"}, "4m", (labels,))
+    assert promtool(tmp_path, asked("TritonDown", itself)) == ""
+
+
 def test_an_alert_says_of_what_and_how_much(tmp_path: Path) -> None:
     fires = CASES["PartRestarting"][0]
     notes = ALERTS["PartRestarting"]["annotations"]
