@@ -65,7 +65,6 @@ SKY = [*[NIGHT] * 12, *[DAY] * 12]
 LOOKS_S = 15
 PATIENCE_S = 900.0
 POLL_S = 1.0
-JOBS = ("learn", "watch", "ingest")
 
 
 def one_repeat(number: int, seconds: float, profile: Profile, folder: Path, progress: Progress) -> Repeat:

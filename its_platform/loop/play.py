@@ -119,8 +119,11 @@ def _runs(play: Play, job: str) -> list[Run]:
 
 
 def has_ended(play: Play, job: str) -> bool:
-    """Whether no run of `job` waits or works."""
-    return all(run.is_finished for run in _runs(play, job))
+    """Whether no run of `job` waits or works. Not while the page is busy: a failed read is no end."""
+    try:
+        return all(run.is_finished for run in runs_of(play.settings, job))
+    except TransientError:
+        return False
 
 
 def wait_for_release(play: Play, newer_than: int) -> Release:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from its_platform.errors import BadInput
-from its_platform.loop.play import Play, settle
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.loop import play as plays
+from its_platform.loop.dagster_page import Run
+from its_platform.loop.play import Play, has_ended, settle
 from its_platform.settings import Settings
 from its_platform.telemetry import no_progress
 
@@ -47,3 +50,18 @@ def test_settings_that_cannot_be_used_are_not_written(settings: Settings):
     with pytest.raises(BadInput, match=r"training.image_size.*multiple of 32"):
         settle(settings, "its loop", {"training": {"image_size": 100}})
     assert not (settings.home / "settings.yaml").exists()
+
+
+def test_a_job_has_not_ended_because_the_page_is_too_busy_to_say(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def busy(settings: Settings, job: str) -> list[Run]:
+        raise ServerUnavailable("Dagster's page does not answer.")
+
+    training = Run("a", "learn", "STARTED", 1.0, None, {})
+    one = play(settings, tmp_path, [])
+    for run, is_over in ((training, False), (replace(training, status="SUCCESS"), True)):
+        monkeypatch.setattr(plays, "runs_of", lambda settings, job, run=run: [run])
+        assert has_ended(one, "learn") is is_over
+    monkeypatch.setattr(plays, "runs_of", busy)
+    assert not has_ended(one, "learn")
