@@ -37,7 +37,11 @@ _SECRET_NAME = re.compile(
 _SECRET_IN_TEXT = (
     (re.compile(r"(\w://[^\s:/@]*):[^\s/@]+@"), rf"\1:{REDACTED}@"),
     (
-        re.compile(r"(\b(?:password|passwd|pwd|secret|token|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;}]+", re.I),
+        re.compile(
+            r"((?:\b|_|\bPG)(?:password|passwd|pwd|pass(?==)|secret|token|(?:api|access|secret)[_-]?key)"
+            r"[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;}]+",
+            re.I,
+        ),
         rf"\1{REDACTED}",
     ),
     (re.compile(r"\b((?:Basic|Bearer)\s+)[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),

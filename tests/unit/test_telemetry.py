@@ -109,6 +109,11 @@ SECRET = "s3cr3t-w0rd"
         {"reason": f"connection failed: host=db password={SECRET} user=its"},
         {"reason": f"GET / with Authorization: Bearer {SECRET}"},
         {"source": f"rtsp://camera/stream?user=admin&password={SECRET}&channel=1"},
+        {"reason": f"rtsp://camera/stream?user=admin&pass={SECRET}: connection refused"},
+        {"reason": f"no answer from https://chat.example.org/send?access_token={SECRET}"},
+        {"reason": f"refused: its_password={SECRET}"},
+        {"reason": f"could not start: PGPASSWORD={SECRET} pg_dump"},
+        {"reason": f'cannot read {{"secretKey": "{SECRET}"}}'},
     ],
 )
 def test_a_secret_is_in_no_line(facts: dict[str, Any], out: io.StringIO) -> None:
@@ -135,7 +140,7 @@ def test_what_only_sounds_like_a_secret_is_said() -> None:
         "key": "frames/a.jpg",
         "tokens": 0,
         "row_key": "a:1",
-        "reason": "http://127.0.0.1:80/ is away",
+        "reason": "http://127.0.0.1:80/ is away; first pass: 10 s, compass=9, max_tokens=4",
         "monkey": "x",
     }
     assert redact(None, "", facts) == facts
