@@ -102,14 +102,24 @@ def server_version(settings: Settings) -> str | None:
 
 
 def server_process(settings: Settings) -> psutil.Process | None:
-    """The server's first process, or None. A process number that was given to another program since is not it."""
+    """The server's first process, or None. A process number that was given to another program since is not it.
+
+    Nor is another home's server, which after a boot, or in a container, may well have the number that ours had.
+    """
+    data = data_folder(settings)
     try:
-        pid = int((data_folder(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
-        process = psutil.Process(pid)
-        is_server = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
-        return process if is_server else None
+        process = psutil.Process(int((data / "postmaster.pid").read_text().split("\n", 1)[0]))
+        return process if _works_in(process, data) and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, psutil.Error):
         return None
+
+
+def _works_in(process: psutil.Process, data: Path) -> bool:
+    """Whether a process is one of the server of this data folder, in which all of them work.
+
+    Raises `psutil.Error`, `OSError`.
+    """
+    return process.name() == "postgres" and os.path.samefile(process.cwd(), data)
 
 
 def start_postgres(settings: Settings) -> None:
@@ -185,7 +195,7 @@ def _clear_after_kill(data: Path) -> None:
     orphans = []
     for process in psutil.process_iter():
         try:
-            if process.name() == "postgres" and Path(process.cwd()) == data:
+            if _works_in(process, data):
                 orphans.append(process)
         except (psutil.Error, OSError):
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from its_platform.errors import BadInput
 from its_platform.settings import Settings
 from its_platform.stores import postgres
-from its_platform.stores.postgres import client_program
+from its_platform.stores.postgres import client_program, data_folder, server_process
 
 
 def test_a_server_that_somebody_else_runs_is_backed_up_with_the_clients_alone(
@@ -29,3 +31,20 @@ def test_a_server_that_somebody_else_runs_is_backed_up_with_the_clients_alone(
     assert client_program(own, "pg_dump") == tmp_path / "15" / "bin" / "pg_dump"
     with pytest.raises(BadInput, match="needs PostgreSQL's server"):
         client_program(settings.model_copy(update={"profile": "services"}), "pg_ctl")
+
+
+def test_another_homes_server_under_the_number_that_ours_had_is_not_ours(settings: Settings, tmp_path: Path) -> None:
+    data, elsewhere, program = data_folder(settings), tmp_path / "another", tmp_path / "postgres"
+    data.mkdir(parents=True)
+    elsewhere.mkdir()
+    shutil.copy(str(shutil.which("sleep")), program)
+    (tmp_path / "link").symlink_to(settings.home)
+    linked = settings.model_copy(update={"home": tmp_path / "link"})
+    for folder, is_ours in ((elsewhere, False), (data, True)):
+        with subprocess.Popen([program, "60"], cwd=folder) as process:
+            try:
+                (data / "postmaster.pid").write_text(f"{process.pid}\n{data}\n")
+                found = server_process(settings), server_process(linked)
+                assert [one is not None and one.pid == process.pid for one in found] == [is_ours, is_ours]
+            finally:
+                process.kill()
