@@ -91,6 +91,10 @@ class Part:
             for n in range(PORTS_IN_ROW.get(name, 1))
         }
 
+    def port_setting(self, name: str) -> str:
+        """The variable that chooses one of `port_numbers`; those of replicas follow from the first of them."""
+        return f"ITS_PORTS__{'TRITON_REPLICAS' if self.replica else name.split()[0].upper()}"
+
 
 def parts_of(settings: Settings) -> tuple[Part, ...]:
     """Those of `PARTS` that these settings ask for, and one for each further Triton behind the first."""

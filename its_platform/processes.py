@@ -8,6 +8,7 @@ there are is the business of `stack.py`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from its_platform.errors import ServerUnavailable
+from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import Settings, load_settings
 from its_platform.telemetry import SILENT
 
@@ -246,7 +247,7 @@ def memory_mb(family: Iterable[psutil.Process]) -> float:
 
 
 def port_owner(host: str, port: int) -> str | None:
-    """Who listens on a port, in words, or None when it is free."""
+    """Who listens on a port, in words, or None when it is free. Raises `BadInput` where nothing of ours may listen."""
     import socket
 
     with socket.socket() as probe:
@@ -255,8 +256,12 @@ def port_owner(host: str, port: int) -> str | None:
         try:
             probe.bind((host, port))
             return None
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise BadInput(
+                    f"Nothing of ours can listen on {host}:{port}: {error.strerror or error}.",
+                    "ITS_HOST is to be an address of this machine, and ports below 1024 are its administrator's.",
+                ) from error
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:

@@ -328,10 +328,9 @@ def _check_ports(settings: Settings, part: Part) -> None:
     for name, port in part.port_numbers(settings).items():
         owner = processes.port_owner(settings.host, port)
         if owner is not None:
-            setting = "TRITON_REPLICAS" if part.replica else name.split()[0].upper()
             raise BadInput(
                 f"Port {port}, which {part.title} needs, is taken by {owner}.",
-                f"Stop that, or choose another with ITS_PORTS__{setting}.",
+                f"Stop that, or choose another with {part.port_setting(name)}.",
             )
 
 

@@ -172,7 +172,7 @@ def check_ports(settings: Settings) -> list[Finding]:
         for name, port in part.port_numbers(settings).items():
             owner = processes.port_owner(settings.host, port)
             if owner is not None:
-                remedy = f"Stop that, or choose another with ITS_PORTS__{name.split()[0].upper()}."
+                remedy = f"Stop that, or choose another with {part.port_setting(name)}."
                 wrong.append(Finding("ports", False, f"{port}, for {part.title}, is taken by {owner}", remedy))
     numbers = [port for part in parts_of(settings) for port in part.port_numbers(settings).values()]
     # No part of the stack; the embedded one listens on no port.

@@ -26,6 +26,7 @@ from its_platform.stack import PartStatus
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import S3Store, open_keys
 from its_platform.supervisor import _beat
+from ports import free_port_range
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -277,6 +278,26 @@ def test_a_port_that_another_holds_is_named_for_postgresql_too(settings: Setting
         assert f"{own.ports.postgres}, for PostgreSQL, is taken by" in found.finding
         assert "ITS_PORTS__POSTGRES" in found.remedy
         assert ill(machine.check_ports(settings)) == []
+
+
+def test_a_port_of_a_further_triton_is_chosen_by_the_setting_of_all_of_them(settings: Settings) -> None:
+    serving = settings.serving.model_copy(update={"replicas": 2})
+    first = free_port_range(3)
+    own = settings.model_copy(
+        update={"serving": serving, "ports": settings.ports.model_copy(update={"triton_replicas": first})}
+    )
+    with socket.create_server((own.host, first + 1)):
+        (found,) = ill(machine.check_ports(own))
+    assert f"{first + 1}, for Triton 2, is taken by" in found.finding
+    assert "ITS_PORTS__TRITON_REPLICAS" in found.remedy
+
+
+def test_an_address_that_is_not_this_machines_is_no_port_that_another_holds(settings: Settings) -> None:
+    # Of the block that is kept for documents.
+    (found,) = doctor.examine(settings.model_copy(update={"host": "192.0.2.1"}), (machine.check_ports,))
+    assert "can listen on 192.0.2.1:" in found.finding
+    assert "Cannot assign requested address" in found.finding
+    assert "taken" not in found.finding
 
 
 @pytest.mark.parametrize(
