@@ -11,6 +11,7 @@ from its_platform.doctor.finding import Finding
 from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
 from its_platform.stack import PartStatus, dagster_query, is_up, part_status
+from its_platform.stores import versions
 from its_platform.stores.objects import S3Store, open_keys, open_plain
 from its_platform.stores.postgres import is_running, log_file, server_process
 from its_platform.stores.retention import is_expired_here, lacking, retention_of
@@ -18,6 +19,14 @@ from its_platform.telemetry import redact
 
 _NOT_UP = "not started; `its up` starts it"
 _JUST_STARTED_S = 120.0
+# Below `services`. The hash of a password in web.yml is one to guess at.
+CONFIGURATIONS_WITH_SECRETS = (
+    "redis/redis.conf",
+    "objects/identities.json",
+    "objects/security.toml",
+    "prometheus/web.yml",
+    "alertmanager/web.yml",
+)
 # As the alert on it has it.
 ENDS_SOON_DAYS = 14
 
@@ -123,9 +132,12 @@ def check_keys(settings: Settings) -> list[Finding]:
 
 
 def check_secrets(settings: Settings) -> list[Finding]:
-    """Whether passwords, keys of certificates and of publishing, and settings with a secret are their owner's alone."""
+    """Whether passwords, the configurations they stand in, keys of certificates and of publishing, and settings with a
+    secret are their owner's alone."""
     files = [
         *(settings.services / "passwords").glob("[!.]*"),
+        *(settings.services / name for name in CONFIGURATIONS_WITH_SECRETS),
+        versions.repository(settings) / ".dvc" / "config.local",
         *settings.certificates.glob("*.key"),
         settings.certificates / SECRET_FILE,
         *(settings.home / "signing").glob("*.key"),

@@ -301,7 +301,18 @@ def test_an_address_that_is_not_this_machines_is_no_port_that_another_holds(sett
 
 
 @pytest.mark.parametrize(
-    "name", ["services/passwords/redis", "certificates/ca.key", "certificates/repository.secret", "signing/hosts.key"]
+    "name",
+    [
+        "services/passwords/redis",
+        "services/redis/redis.conf",
+        "services/objects/identities.json",
+        "services/objects/security.toml",
+        "services/alertmanager/web.yml",
+        "data/.dvc/config.local",
+        "certificates/ca.key",
+        "certificates/repository.secret",
+        "signing/hosts.key",
+    ],
 )
 def test_a_secret_that_others_can_read_is_named(settings: Settings, name: str) -> None:
     path = settings.home / name
