@@ -23,7 +23,10 @@ DAYS = 825
 SECRET_FILE = "repository.secret"
 # What the platform itself shows, beside the authority.
 OWN = ("server", "client")
-EXPIRED_HINT = "`its certs renew` issues new ones; where the authority itself expired, `its certs make --renew`."
+EXPIRED_HINT = (
+    "`its certs renew` issues new ones; where the authority itself expired, `its certs make --renew`, then `its down`, "
+    "`its up`."
+)
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 

@@ -26,6 +26,7 @@ def make(
 ) -> None:
     """Make an authority, the servers' and the platform's own certificate, and the secret of Triton's repository."""
     from its_platform.certificates import make_certificates, server_names
+    from its_platform.stack import is_up
     from its_platform.stores.journal import Journal
 
     settings = load_settings()
@@ -34,6 +35,8 @@ def make(
     with Journal(settings).step("certificate.made", str(folder), names=names, days=days, replaced=renew):
         files = make_certificates(settings.certificates, names, days, renew)
     emit([{"file": path} for path in files], json)
+    if not json and settings.uses_certificates and is_up(settings):
+        say("What runs shows, and trusts, those of before: `its down`, `its up`.")
     if not json and not settings.triton_tls:
         where = settings.home / "settings.yaml"
         say(f"Triton asks for them once {where} has `security: {{triton_tls: true}}`: then `its down`, `its up`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from its_detector_client import BadRequest, Tls
+from its_platform import processes
 from its_platform.certificates import (
     Certificates,
     complete_certificates,
@@ -222,6 +224,21 @@ def test_the_commands_make_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "triton.example.org" in names.value.get_values_for_type(x509.DNSName)
     assert CliRunner().invoke(app, ["client", "north", "--out", str(tmp_path / "out")]).exit_code == 0
     assert (tmp_path / "out" / "north.pem").is_file()
+
+
+def test_who_replaces_the_authority_under_running_servers_is_told_to_start_them_anew(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setenv("ITS_HOME", str(settings.home))
+    monkeypatch.setenv("ITS_PROFILE", "services")
+    made = CliRunner().invoke(app, ["make"])
+    assert (made.exit_code, "its down" in made.stderr) == (0, False), made.output
+    # A server that runs: this process will do.
+    birth = processes.birth_of(os.getpid())
+    processes.write_record(settings, processes.Record("redis", os.getpid(), birth, "", "", []))
+    made = CliRunner().invoke(app, ["make", "--renew"])
+    assert made.exit_code == 0, made.output
+    assert "trusts, those of before: `its down`, `its up`" in made.stderr
 
 
 def test_the_launcher_becomes_the_program_and_its_secret_leaves_the_process_list(tmp_path: Path) -> None:
