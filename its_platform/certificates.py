@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,13 +112,19 @@ def make_certificates(
 ) -> list[Path]:
     """Make authority, server, client and secret; the files. Arguments as of `complete_certificates`.
 
+    The names of the server that are replaced are those of the new one too: clients ask by them.
     Raises `BadInput` where there are some already and `is_renewal` is not said: clients outside would be cut off.
     """
+    from cryptography import x509
+
     files = Certificates(folder)
     if files.root.exists() and not is_renewal:
         raise BadInput(
             f"{files.root} is there already.", "`--renew` replaces all of it; every client then needs a new one."
         )
+    # What is damaged, or of somebody else's making, is replaced too.
+    with suppress(ValueError, x509.ExtensionNotFound):
+        names = [*_names_in(files.certificate("server")), *names]
     for path in (*files.needed, files.key("ca")):
         path.unlink(missing_ok=True)
     return complete_certificates(folder, names, days, since)

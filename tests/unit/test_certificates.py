@@ -79,6 +79,16 @@ def test_what_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert read(tmp_path / "ca.pem") != before
 
 
+def test_what_replaces_all_has_the_names_that_clients_ask_by(tmp_path: Path) -> None:
+    make_certificates(tmp_path, ["localhost", "triton.example.org"], days=1)
+    make_certificates(tmp_path, ["localhost", "10.0.0.7"], days=1, is_renewal=True)
+    shown = {one.file.name: one for one in read_certificates(tmp_path)}
+    assert shown["server.pem"].names == ["localhost", "triton.example.org", "10.0.0.7"]
+    (tmp_path / "server.pem").write_text("damaged")
+    make_certificates(tmp_path, ["localhost"], days=1, is_renewal=True)
+    assert read_certificates(tmp_path)[-1].names == ["localhost"]
+
+
 def test_a_renewal_keeps_the_authority_and_the_names(tmp_path: Path) -> None:
     make_certificates(tmp_path, ["triton.example.org"], days=1)
     root, before = read(tmp_path / "ca.pem"), read(tmp_path / "server.pem")
