@@ -1,8 +1,8 @@
 """The process that looks after the others: asks Triton by inference, and starts again what has died.
 
-`its up` starts it last and `its down` stops it first. It decides nothing but restarts, with growing pauses, and says
-each in its log; a model repository that is not whole is mended by `release.restore`, runs that lost their process are
-given up by `dagster_runs.settle`. What is alive is asked in `stack.py` and `serving.health`.
+`its up` starts it last and `its down` stops it first. It decides nothing but restarts, with growing pauses but for the
+database, and says each in its log; a model repository that is not whole is mended by `release.restore`, runs that lost
+their process are given up by `dagster_runs.settle`. What is alive is asked in `stack.py` and `serving.health`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from its_platform.clock import Clock
 from its_platform.errors import BadInput, ItsError, LeaseHeld
 from its_platform.settings import Settings, load_settings
 from its_platform.stores.objects import open_plain
-from its_platform.stores.postgres import start_postgres
+from its_platform.stores.postgres import is_running, log_file, start_postgres
 from its_platform.stores.retention import expire, is_expired_here, retention_of
 from its_platform.telemetry import configure_logs, get_log, silence_tools
 
@@ -88,7 +88,7 @@ def supervise(settings: Settings, is_over: list[bool]) -> None:
         _guarded("heartbeat", lambda: _beat(settings, clock))
         now = time.monotonic()
         if settings.runs_postgres:
-            _guarded("PostgreSQL", lambda: start_postgres(settings))
+            _guarded("PostgreSQL", lambda: _keep_postgres(settings))
         for part in parts:
             record = processes.read_record(settings, part.name)
             if part.name == SUPERVISOR or record is None or is_over:
@@ -277,6 +277,13 @@ class HostsWatch:
                     told = publish(held)
                 if told is not None:
                     LOG.info("hosts were told what is served", generation=told.wish.generation)
+
+
+def _keep_postgres(settings: Settings) -> None:
+    """Start the database where it is gone. Without pauses: whoever asks it next would start it all the same."""
+    if not is_running(settings):
+        LOG.warning("died and is started again", part="postgres", last_words=processes.tail(log_file(settings)))
+        start_postgres(settings)
 
 
 def _restore(settings: Settings) -> None:

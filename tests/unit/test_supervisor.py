@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from its_platform import dagster_runs, processes
+from its_platform import dagster_runs, processes, supervisor
 from its_platform.clock import Clock
 from its_platform.dagster_runs import JobRun
 from its_platform.errors import ServerUnavailable
@@ -17,7 +17,7 @@ from its_platform.settings import Settings
 from its_platform.stack import restart_part
 from its_platform.stores.objects import DirectoryStore
 from its_platform.stores.retention import is_expired_here
-from its_platform.supervisor import ExpiryWatch, LogWatch, RunWatch, _beat, _guarded
+from its_platform.supervisor import ExpiryWatch, LogWatch, RunWatch, _beat, _guarded, supervise
 
 
 class Dagster:
@@ -193,6 +193,27 @@ def test_a_part_that_cannot_be_started_again_yet_is_still_one_that_died(
     with pytest.raises(ServerUnavailable, match="database is away"):
         restart_part(settings, "dagster-daemon", is_patient=False, seen=dead)
     assert processes.read_record(settings, "dagster-daemon") == dead, "the supervisor tries again what is written down"
+
+
+def test_a_database_that_is_gone_is_started_and_told_of_as_any_part(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_over: list[bool] = []
+    started: list[str] = []
+
+    def start(settings: Settings) -> None:
+        started.append("postgres")
+
+    monkeypatch.setattr(supervisor, "start_postgres", start)
+    monkeypatch.setattr(supervisor, "_sleep", lambda seconds, is_over: is_over.append(True))
+    settings.logs.mkdir(parents=True)
+    (settings.home / "run").mkdir()
+    (settings.logs / "postgres.log").write_text("FATAL:  the database system is out of memory\n")
+    supervise(settings, is_over)
+    assert started == ["postgres"]
+    (facts,) = [facts for facts in said(caplog) if facts.get("part") == "postgres"]
+    assert facts["event"] == "died and is started again"
+    assert "out of memory" in str(facts["last_words"])
 
 
 def test_a_supervisor_that_hangs_in_a_look_is_not_well(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
