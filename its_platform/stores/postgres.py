@@ -216,12 +216,20 @@ def _starting(settings: Settings) -> Iterator[None]:
 
 
 def renew_certificate(settings: Settings) -> None:
-    """Have the running server of the services profile show the certificate that lies in the home now."""
+    """Have the running server of the services profile show the certificate that lies in the home now.
+
+    Raises `ServerUnavailable` where it cannot be told.
+    """
     data = data_folder(settings)
     programs = _programs(settings)
     user = _system_user(data, programs)
     _give_certificate(ensure_certificates(settings), data, user)
-    _call([programs / "pg_ctl", "-D", data, "reload"], user, timeout_s=30)
+    done = _call([programs / "pg_ctl", "-D", data, "reload"], user, timeout_s=30)
+    if done.returncode != 0:
+        raise ServerUnavailable(
+            f"PostgreSQL shows its old certificate: {_last_words(done.stderr) or 'it could not be told'}",
+            "`its down` and `its up` start it with the new one.",
+        )
 
 
 def _listening(settings: Settings, user: str | None) -> list[str]:

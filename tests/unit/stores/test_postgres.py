@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from its_platform.errors import BadInput
+from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores import postgres
-from its_platform.stores.postgres import client_program, data_folder, server_process
+from its_platform.stores.postgres import client_program, data_folder, renew_certificate, server_process
 
 
 def test_a_server_that_somebody_else_runs_is_backed_up_with_the_clients_alone(
@@ -48,3 +48,18 @@ def test_another_homes_server_under_the_number_that_ours_had_is_not_ours(setting
                 assert [one is not None and one.pid == process.pid for one in found] == [is_ours, is_ours]
             finally:
                 process.kill()
+
+
+def test_a_server_that_cannot_be_told_of_its_new_certificate_is_not_said_to_show_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settings.model_copy(update={"profile": "services"})
+    data_folder(own).mkdir(parents=True)
+    programs = tmp_path / "15" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "pg_ctl").write_text('#!/bin/sh\necho "pg_ctl: PID file does not exist" >&2\nexit 1\n')
+    (programs / "pg_ctl").chmod(0o755)
+    monkeypatch.setattr(postgres, "_SYSTEM_PROGRAMS", (str(programs),))
+    monkeypatch.setattr(postgres, "_system_user", lambda data, programs: None)
+    with pytest.raises(ServerUnavailable, match="shows its old certificate: pg_ctl: PID file does not exist"):
+        renew_certificate(own)
