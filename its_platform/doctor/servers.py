@@ -8,10 +8,12 @@ from pathlib import Path
 from its_platform import processes
 from its_platform.certificates import EXPIRED_HINT, SECRET_FILE, Certificates, read_certificates, what_expired
 from its_platform.doctor.finding import Finding
+from its_platform.errors import ServerUnavailable
 from its_platform.parts import SUPERVISOR, part_named, parts_of
 from its_platform.settings import Settings
 from its_platform.stack import PartStatus, dagster_query, is_up, part_status
 from its_platform.stores import versions
+from its_platform.stores.cache_server import is_redis_well
 from its_platform.stores.objects import S3Store, open_keys, open_plain
 from its_platform.stores.postgres import is_running, log_file, server_process
 from its_platform.stores.retention import is_expired_here, lacking, retention_of
@@ -117,6 +119,18 @@ def check_objects(settings: Settings) -> list[Finding]:
     return [Finding("bucket", False, f"{objects.bucket} has no {', no '.join(missing)}", remedy, is_severe=False)]
 
 
+def check_shared_answers(settings: Settings) -> list[Finding]:
+    """Whether a Redis that somebody else runs can be reached; one of this home's own is a part like any other."""
+    if settings.runs_redis or settings.serving.redis_url is None:
+        return []
+    try:
+        is_well = is_redis_well(settings)
+    except ServerUnavailable as error:
+        remedy = "Look at ITS_SERVING__REDIS_URL; meanwhile each instance of the front has its own memory alone."
+        return [Finding("Redis", False, error.message, remedy, is_severe=False)]
+    return [Finding("Redis", is_well, "answers where ITS_SERVING__REDIS_URL says", is_severe=False)]
+
+
 def check_keys(settings: Settings) -> list[Finding]:
     """Whether the keys that objects are sealed with are here, can be opened, and are nobody else's to read."""
     keys = open_keys(settings)
@@ -216,6 +230,7 @@ CHECKS: tuple[Callable[[Settings], list[Finding]], ...] = (
     check_database,
     check_servers,
     check_objects,
+    check_shared_answers,
     check_keys,
     check_secrets,
     check_serving,

@@ -238,6 +238,15 @@ def test_what_a_bucket_lacks_is_named(settings: Settings, s3_address: str) -> No
     assert servers.check_objects(settings) == [], "a folder is no bucket"
 
 
+def test_a_redis_of_somebody_elses_that_is_away_is_named_without_its_password(settings: Settings) -> None:
+    assert servers.check_shared_answers(settings) == []
+    away = settings.serving.model_copy(update={"redis_url": "redis://:hidden@127.0.0.1:1/0"})
+    (found,) = ill(servers.check_shared_answers(settings.model_copy(update={"serving": away})))
+    assert "Redis does not answer" in found.finding
+    assert "hidden" not in found.finding
+    assert not found.is_severe, "the front answers without it"
+
+
 def test_keys_that_are_lost_changed_or_open_to_others_are_named(settings: Settings) -> None:
     keys = open_keys(settings)
     assert "none yet" in servers.check_keys(settings)[0].finding
