@@ -41,7 +41,7 @@ install: .venv/.main .venvs/dvc/.done .venvs/triton/.done .venvs/tritonserver/.d
 	@touch $@
 
 # Of these wheels only the files are used.
-.venvs/tritonserver/.done .venvs/load/.done: .venvs/%/.done: requirements/%.txt | .venv/.uv
+.venvs/tritonserver/.done .venvs/load/.done .venvs/go/.done: .venvs/%/.done: requirements/%.txt | .venv/.uv
 	@echo "fetching the files of $*"
 	@rm -rf .venvs/$*
 	@$(UV) install --quiet --require-hashes --no-deps --python $(BIN)/python --target .venvs/$* -r requirements/$*.txt
@@ -111,7 +111,7 @@ docs: install .venv/.dev  ## write the page of the settings, the graph of the ma
 lock:  ## resolve the requirements anew
 	@for name in main dev triton; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --override requirements/overrides.txt requirements/$$name.in -o requirements/$$name.txt; done
 	@for name in dvc services uv; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
-	@for name in tritonserver load; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in tritonserver load go; do uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --no-deps requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: down  ## remove all state of this checkout; environments stay
 	@rm -rf .its

@@ -43,6 +43,16 @@ def test_compose_reads_the_project(project: dict[str, Any]) -> None:
     assert read["services"]["metrics"]["environment"]["ITS_PROFILE"] == "services"
 
 
+def test_a_machine_without_go_checks_nothing_and_says_so_where_all_is_required(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("ITS_REQUIRE_SERVICES", "1")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(pytest.fail.Exception, match="Go, which builds the check of Compose files"):
+        compose_check()
+
+
 @pytest.mark.slow
 def test_compose_says_what_is_missing() -> None:
     done = _run(compose_check(), COMPOSE / "compose.yaml")
