@@ -17,6 +17,7 @@ import pwd
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -29,7 +30,7 @@ from typing import Any
 import psutil
 
 from its_platform.certificates import Certificates, ensure_certificates
-from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.errors import BadInput, ItsError, ServerUnavailable
 from its_platform.private_files import password, write_file
 from its_platform.processes import port_owner, rotate
 from its_platform.settings import Settings
@@ -170,12 +171,17 @@ def stop_postgres(settings: Settings, timeout_s: float = 30.0) -> None:
     if process is not None:
         family = [process, *process.children(recursive=True)]
         data = data_folder(settings)
-        programs = _programs(settings)
-        _call(
-            [programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "-t", str(int(timeout_s)), "stop"],
-            _system_user(data, programs),
-            timeout_s=timeout_s + 10,
-        )
+        try:
+            programs = _programs(settings)
+            _call(
+                [programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "-t", str(int(timeout_s)), "stop"],
+                _system_user(data, programs),
+                timeout_s=timeout_s + 10,
+            )
+        except ItsError:
+            # Its programs were removed under it, as by an upgrade: what pg_ctl would send.
+            process.send_signal(signal.SIGINT)
+            psutil.wait_procs(family, timeout=timeout_s)
         _, alive = psutil.wait_procs(family, timeout=2)
         for one in alive:
             one.kill()

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores import postgres
-from its_platform.stores.postgres import client_program, data_folder, renew_certificate, server_process
+from its_platform.stores.postgres import client_program, data_folder, renew_certificate, server_process, stop_postgres
 
 
 def test_a_server_that_somebody_else_runs_is_backed_up_with_the_clients_alone(
@@ -48,6 +49,25 @@ def test_another_homes_server_under_the_number_that_ours_had_is_not_ours(setting
                 assert [one is not None and one.pid == process.pid for one in found] == [is_ours, is_ours]
             finally:
                 process.kill()
+
+
+def test_a_server_whose_programs_were_removed_is_stopped_all_the_same(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settings.model_copy(update={"profile": "services"})
+    data, program = data_folder(own), tmp_path / "postgres"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("13\n")
+    shutil.copy(str(shutil.which("sleep")), program)
+    monkeypatch.setattr(postgres, "_SYSTEM_PROGRAMS", ())
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with subprocess.Popen([program, "60"], cwd=data) as process:
+        try:
+            (data / "postmaster.pid").write_text(f"{process.pid}\n{data}\n")
+            stop_postgres(own)
+            assert not psutil.pid_exists(process.pid)
+        finally:
+            process.kill()
 
 
 def test_a_server_that_cannot_be_told_of_its_new_certificate_is_not_said_to_show_it(
