@@ -40,6 +40,7 @@ class FiguresServer(ThreadingHTTPServer):
         # Of each Triton, which tells its figures without TLS and on this machine alone.
         self.passed_on = {f"/{part}": port for part, port in figures_ports(settings).items()}
         self._files = ensure_certificates(settings)
+        self._shown = self._read()
         super().__init__((settings.host, settings.ports.metrics), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -56,6 +57,14 @@ class FiguresServer(ThreadingHTTPServer):
         LOG.exception("question failed")
 
     def _context(self) -> ssl.SSLContext:
+        """What is shown to who comes now; what was before, while a new pair is being written."""
+        try:
+            self._shown = self._read()
+        except OSError as error:
+            LOG.info("the certificate of before is shown", reason=str(error))
+        return self._shown
+
+    def _read(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self._files.root))
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_cert_chain(self._files.certificate("server"), self._files.key("server"))
