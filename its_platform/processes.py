@@ -23,7 +23,7 @@ import psutil
 
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import Settings, load_settings
-from its_platform.telemetry import SILENT
+from its_platform.telemetry import SILENT, redact
 
 MARK = "ITS_STACK_HOME"
 _LOG_LIMIT_BYTES = 50_000_000
@@ -271,7 +271,7 @@ def port_owner(host: str, port: int) -> str | None:
 
 
 def tail(log: Path, lines: int = 1) -> str:
-    """The last words of a log that say something, on one line."""
+    """The last words of a log that say something, on one line; without secrets, which not every server keeps back."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 8000))
@@ -280,7 +280,9 @@ def tail(log: Path, lines: int = 1) -> str:
         return ""
     said = [line.strip() for line in text.splitlines() if line.strip()]
     worrying = [line for line in said if "rror" in line or "FATAL" in line]
-    return " | ".join((worrying or said)[-lines:])[-400:]
+    # Before it is cut, or a secret could be left without the name that it is known by.
+    shown: str = redact(None, "", {"said": " | ".join((worrying or said)[-lines:])})["said"]
+    return shown[-400:]
 
 
 def _path(settings: Settings, name: str) -> Path:

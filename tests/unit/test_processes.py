@@ -102,3 +102,12 @@ def test_a_log_that_there_is_no_room_to_keep_stays_as_it_is(tmp_path: Path, monk
     processes.rotate(log)
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.log"]
     assert log.read_text() == "what was said before\n"
+
+
+def test_the_last_words_of_a_server_hold_no_secret(tmp_path: Path) -> None:
+    log = tmp_path / "mlflow.log"
+    log.write_text(f"INFO started\nError: no answer from postgresql://its:hidden@db/its?token=hidden&{'x' * 390}\n")
+    assert processes.tail(log).endswith("xxx")
+    assert "hidden" not in processes.tail(log)
+    log.write_text("Error: no answer from postgresql://its:hidden@db/its\n")
+    assert processes.tail(log) == "Error: no answer from postgresql://its:***@db/its"
