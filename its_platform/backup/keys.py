@@ -31,21 +31,21 @@ def keys_folder(home: Path) -> Path:
 
 
 def mirror_keys(settings: Settings, target: Target) -> int:
-    """Have the keys at the target be those of the home, no more and no fewer; how many data keys there are.
+    """Have the data keys at the target be those of the home, no more and no fewer; how many there are.
 
-    Raises `BadInput` where the home has no folder of data keys and the target has some: a folder that was lost is not
-    one whose keys were destroyed.
+    Raises `BadInput` where the target has keys that the home lacks and has not destroyed: they were lost, and the
+    target has the only copy.
     """
     folder = open_keys(settings).folder
     there = {key.removeprefix(f"{MIRROR}/") for key in target.store.list(f"{MIRROR}/")}
-    lost = [name for name in there if name.startswith("data/")] if not (folder / "data").is_dir() else []
-    if lost:
-        raise BadInput(
-            f"{folder / 'data'} is missing, and {target.name} has {len(lost)} keys from it.",
-            "Copy them back from there; or make the empty folder, if they are to be forgotten.",
-        )
     here = dict(_files(folder))
-    for name in there - here.keys():
+    gone = {name for name in there - here.keys() if not name.startswith("destroyed/")}
+    if lost := sorted(name for name in gone if not _is_destroyed(folder, name)):
+        raise BadInput(
+            f"{folder} lacks {len(lost)} keys that {target.name} has and that were not destroyed, {lost[0]} first.",
+            "Copy them back from there, or `its keys import`; those that are to be forgotten, remove there by hand.",
+        )
+    for name in gone:
         target.store.erase(f"{MIRROR}/{name}")
     for name, path in here.items():
         data = path.read_bytes()
@@ -101,5 +101,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for pattern in COPIED:
         for path in sorted(folder.glob(pattern)):
             name = path.relative_to(folder).as_posix()
-            if not (folder / name.replace("data/", "destroyed/", 1)).exists() or not name.startswith("data/"):
+            if not _is_destroyed(folder, name):
                 yield name, path
+
+
+def _is_destroyed(folder: Path, name: str) -> bool:
+    """Whether the destruction of a data key was begun, or done; the platform's own key is never destroyed."""
+    return name.startswith("data/") and (folder / name.replace("data/", "destroyed/", 1)).exists()

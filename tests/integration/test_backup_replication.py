@@ -122,11 +122,14 @@ def test_a_forgotten_key_is_in_no_version_of_a_bucket_that_keeps_them(machine: S
     path.write_text("wrapped anew")
     create_backup(machine, target)
     forget_key(machine, target, "north", "2026-05-01")
-    path.unlink()
-    (keys_folder(machine.home) / "data" / "north" / "2026-05-02.json").unlink()
+    for day in ("2026-05-01", "2026-05-02"):
+        mark = keys_folder(machine.home) / "destroyed" / "north" / f"{day}.json"
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(day)
+        (keys_folder(machine.home) / "data" / "north" / f"{day}.json").unlink()
     create_backup(machine, target)
-    kept = list(store.client.list_objects(store.bucket, f"{store.prefix}keys/", recursive=True, include_version=True))
-    assert kept == []
+    data = f"{store.prefix}keys/data/"
+    assert list(store.client.list_objects(store.bucket, data, recursive=True, include_version=True)) == []
 
 
 def test_pruned_copies_are_gone_and_the_rest_is_whole(machine: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ def write_key(settings: Settings, camera: str, day: str, content: str = "wrapped
     return path
 
 
+def mark_destroyed(settings: Settings, camera: str, day: str) -> Path:
+    path = keys_folder(settings.home) / "destroyed" / camera / f"{day}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("destroyed")
+    return path
+
+
 def mirrored(target: Target) -> list[str]:
     return list(target.store.list("keys/"))
 
@@ -38,17 +46,17 @@ def test_the_mirror_is_what_the_home_has_and_no_master_key(settings: Settings, t
     others = ["keys/destroyed/north/2026-04-01.json", "keys/platform.json", "keys/ring.json"]
     assert mirror_keys(settings, target) == 2
     assert mirrored(target) == ["keys/data/north/2026-05-01.json", "keys/data/north/2026-05-02.json", *others]
+    mark_destroyed(settings, "north", "2026-05-02")
     gone.unlink()
     assert mirror_keys(settings, target) == 1
+    others.insert(1, "keys/destroyed/north/2026-05-02.json")
     assert mirrored(target) == ["keys/data/north/2026-05-01.json", *others]
 
 
 def test_a_key_whose_destruction_was_cut_off_is_gone_already(settings: Settings, target: Target) -> None:
     write_key(settings, "north", "2026-05-01")
     mirror_keys(settings, target)
-    mark = settings.home / "keys" / "destroyed" / "north" / "2026-05-01.json"
-    mark.parent.mkdir(parents=True)
-    mark.write_text("begun")
+    mark_destroyed(settings, "north", "2026-05-01")
     assert mirror_keys(settings, target) == 0
     assert mirrored(target) == ["keys/destroyed/north/2026-05-01.json"]
 
@@ -72,16 +80,20 @@ def test_a_key_is_forgotten_at_once(settings: Settings, target: Target) -> None:
         forget_key(settings, target, "../..", "x")
 
 
-def test_a_folder_that_was_lost_erases_nothing(settings: Settings, target: Target) -> None:
+@pytest.mark.parametrize("lost", ["", "platform.json", "data", "data/north", "data/north/2026-05-01.json"])
+def test_a_key_that_was_lost_and_not_destroyed_is_not_erased(settings: Settings, target: Target, lost: str) -> None:
     assert mirror_keys(settings, target) == 0
-    path = write_key(settings, "north", "2026-05-01")
+    for day in ("2026-05-01", "2026-05-02"):
+        write_key(settings, "north", day)
+        write_key(settings, "south", day)
+    (keys_folder(settings.home) / "platform.json").write_text("wrapped")
     mirror_keys(settings, target)
-    path.unlink()
-    path.parent.rmdir()
-    path.parent.parent.rmdir()
-    with pytest.raises(BadInput, match="is missing"):
+    before = mirrored(target)
+    path = keys_folder(settings.home) / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(BadInput, match=r"lacks \d keys that target has and that were not destroyed"):
         mirror_keys(settings, target)
-    assert mirrored(target) == ["keys/data/north/2026-05-01.json"]
+    assert mirrored(target) == before
 
 
 def test_restored_keys_are_readable_by_their_owner_alone(settings: Settings, target: Target, tmp_path: Path) -> None:
