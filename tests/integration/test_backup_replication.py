@@ -117,23 +117,27 @@ def test_a_forgotten_key_is_in_no_version_of_a_bucket_that_keeps_them(machine: S
     target = open_target(machine)
     store = target.store
     assert isinstance(store, S3Store)
+    target.prepare()
     store.client.set_bucket_versioning(store.bucket, VersioningConfig(ENABLED))
-    path = keys_folder(machine.home) / "data" / "north" / "2026-05-01.json"
-    path.write_text("wrapped anew")
-    create_backup(machine, target)
-    forget_key(machine, target, "north", "2026-05-01")
+    keys = keys_folder(machine.home)
+    (keys / "data" / "south").mkdir()
+    for content in ("wrapped", "wrapped anew"):
+        for day in ("2026-05-01", "2026-05-02"):
+            (keys / "data" / "south" / f"{day}.json").write_text(content)
+        create_backup(machine, target)
+    forget_key(machine, target, "south", "2026-05-01")
+    (keys / "destroyed" / "south").mkdir(parents=True)
     for day in ("2026-05-01", "2026-05-02"):
-        mark = keys_folder(machine.home) / "destroyed" / "north" / f"{day}.json"
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(day)
-        (keys_folder(machine.home) / "data" / "north" / f"{day}.json").unlink()
+        (keys / "destroyed" / "south" / f"{day}.json").write_text(day)
+        (keys / "data" / "south" / f"{day}.json").unlink()
     create_backup(machine, target)
-    data = f"{store.prefix}keys/data/"
+    data = f"{store.prefix}keys/data/south/"
     assert list(store.client.list_objects(store.bucket, data, recursive=True, include_version=True)) == []
 
 
 def test_pruned_copies_are_gone_and_the_rest_is_whole(machine: Settings) -> None:
     target = open_target(machine)
+    create_backup(machine, target)
     open_plain(machine).delete("frames/copied-00.jpg")
     made = create_backup(machine, target)
     before = len(target.blobs())
