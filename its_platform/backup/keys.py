@@ -7,6 +7,7 @@ master keys that open them (`keys/master`) are never copied.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -48,13 +49,11 @@ def mirror_keys(settings: Settings, target: Target) -> int:
     for name in gone:
         target.store.erase(f"{MIRROR}/{name}")
     for name, path in here.items():
-        data = path.read_bytes()
-        if name in there and target.store.get(f"{MIRROR}/{name}") != data:
-            # As it was wrapped before, under a master key that was replaced for a reason.
+        with suppress(FileNotFoundError):
+            _mirror(target, f"{MIRROR}/{name}", path.read_bytes())
+        # Looked at again: whoever destroys a key marks it first, and then erases what is there by now.
+        if _is_destroyed(folder, name):
             target.store.erase(f"{MIRROR}/{name}")
-            there.discard(name)
-        if name not in there:
-            target.store.put(f"{MIRROR}/{name}", data)
     return sum(name.startswith("data/") for name in here)
 
 
@@ -94,6 +93,18 @@ def restore_keys(home: Path, target: Target) -> int:
         path.chmod(0o600)
         count += name.startswith("data/")
     return count
+
+
+def _mirror(target: Target, key: str, data: bytes) -> None:
+    """Have these bytes at the target, and nothing of what lay there before."""
+    try:
+        if target.store.get(key) == data:
+            return
+        # As it was wrapped before, under a master key that was replaced for a reason.
+        target.store.erase(key)
+    except NotFound:
+        pass
+    target.store.put(key, data)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,50 @@ def test_restored_keys_are_readable_by_their_owner_alone(settings: Settings, tar
     path = keys_folder(tmp_path / "new") / "data" / "north" / "2026-05-01.json"
     assert path.read_text() == "wrapped"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+class Meanwhile(DirectoryStore):
+    """A target at which something happens at home before one of its requests is answered."""
+
+    def __init__(self, folder: Path, request: str, happens: Callable[[], None]) -> None:
+        super().__init__(folder)
+        self.request = request
+        self.happens = happens
+
+    def get(self, key: str) -> bytes:
+        self._at("get", key)
+        return super().get(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._at("put", key)
+        super().put(key, data)
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        found = list(super().list(prefix))
+        self._at("list", prefix)
+        return iter(found)
+
+    def _at(self, request: str, key: str) -> None:
+        if request == self.request and (request == "list" or key.endswith("north/2026-05-01.json")):
+            self.request = ""
+            self.happens()
+
+
+@pytest.mark.parametrize("before", ["list", "get", "put"])
+@pytest.mark.parametrize("is_mirrored", [True, False])
+def test_a_key_that_is_destroyed_while_it_is_mirrored_is_gone_at_the_target(
+    settings: Settings, target: Target, tmp_path: Path, before: str, is_mirrored: bool
+) -> None:
+    path = write_key(settings, "north", "2026-05-01")
+    write_key(settings, "south", "2026-05-01")
+    if is_mirrored:
+        mirror_keys(settings, target)
+        path.write_text("wrapped anew")
+
+    def destroy() -> None:
+        mark_destroyed(settings, "north", "2026-05-01")
+        path.unlink()
+        forget_key(settings, target, "north", "2026-05-01")
+
+    mirror_keys(settings, Target(Meanwhile(tmp_path / "target", before, destroy), "target"))
+    assert mirrored(target)[0] == "keys/data/south/2026-05-01.json"
