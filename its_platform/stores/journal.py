@@ -101,9 +101,11 @@ class Journal:
         file: IO[bytes] | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Without a buffer: what a full disk did not take is not written later either.
-            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            file = _new_file(path)
+            while os.fstat(file.fileno()).st_nlink == 0:
+                # Another process took it for that of a step which was not begun, before it was held here.
+                file.close()
+                file = _new_file(path)
             _write(file, event)
             return file
         except OSError as error:
@@ -126,6 +128,14 @@ class Journal:
                     append(session, event)
             path.unlink(missing_ok=True)
         return event is not None
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    """A new file, held."""
+    # Without a buffer: what a full disk did not take is not written later either.
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 def _held(path: Path) -> IO[bytes] | None:

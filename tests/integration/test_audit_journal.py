@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -9,11 +10,12 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from typing import IO
 
 import pytest
 
 from its_platform.errors import BadInput
-from its_platform.stores import Stores
+from its_platform.stores import Stores, journal
 from its_platform.stores.journal import Journal
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import open_keys
@@ -115,6 +117,25 @@ def test_the_error_of_a_step_is_kept_without_secrets(stores: Stores) -> None:
     assert row.outcome == "failed"
     assert "refuses" in row.detail["error"]
     assert "hunter2" not in json.dumps([row.subject, row.detail])
+
+
+def test_a_step_that_begins_while_another_process_enters_what_waits_is_recorded(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, entered = fcntl.flock, []
+
+    def late(file: IO[bytes], how: int) -> None:
+        if not entered:
+            # The new file is there, and not held by its step yet.
+            entered.append(True)
+            Journal(stores.settings).settle()
+        lock(file, how)
+
+    monkeypatch.setattr(journal.fcntl, "flock", late)
+    with Journal(stores.settings).step("key.rotated", "master key"):
+        pass
+    assert said(stores) == [("key.rotated", "master key", "done")]
+    assert not any(Journal(stores.settings).folder.iterdir())
 
 
 def test_a_file_of_a_step_that_was_never_begun_is_no_record(stores: Stores) -> None:
