@@ -135,15 +135,12 @@ def checkout(settings: Settings, name: str, folder: Path) -> Path:
     # Git runs beside it, where a path that begins here would lead elsewhere.
     folder = folder.absolute()
     with _pushed(far) as history:
+        if name not in _tags(history):
+            raise NotFound(f"The remote has no dataset version {name}.", "`its dataset list` shows those there are.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".checkout-") as space:
             clone = Path(space) / "clone"
-            try:
-                git(Path(space), "clone", "--quiet", "--branch", f"{_TAG}{name}", str(history), str(clone))
-            except DataRepositoryBroken as error:
-                raise NotFound(
-                    f"The remote has no dataset version {name}.", "`its dataset list` shows those there are."
-                ) from error
+            git(Path(space), "clone", "--quiet", "--branch", f"{_TAG}{name}", str(history), str(clone))
             _point_dvc_at(clone, far)
             dvc(settings, clone, "pull", f"{_SHELF}/{name}")
             fetched = clone / _SHELF / name

@@ -87,6 +87,20 @@ def test_versions_are_listed_and_an_unknown_one_is_named(data: Settings, tmp_pat
     assert not (tmp_path / "got").exists()
 
 
+def test_a_remote_whose_history_is_damaged_is_not_called_one_without_the_version(
+    data: Settings, tmp_path: Path
+) -> None:
+    commit_version(data, "v1", FILES, "the first")
+    push(data)
+    far = Path(open_remote(data).name) / "git"
+    named = subprocess.run(
+        ["git", "-C", far, "rev-parse", "dataset/v1:datasets/v1.dvc"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (far / "objects" / named[:2] / named[2:]).unlink()
+    with pytest.raises(DataRepositoryBroken):
+        checkout(data, "v1", tmp_path / "got")
+
+
 def test_a_missing_environment_is_one_clear_error(settings: Settings, tmp_path: Path) -> None:
     without = settings.model_copy(update={"environments": tmp_path / "none"})
     with pytest.raises(ServerUnavailable, match="DVC is not installed"):
