@@ -22,7 +22,8 @@ class DataRepositoryBroken(PermanentError):
 
 def git(where: Path, *words: str) -> str:
     """What git says. Raises `DataRepositoryBroken` where it fails."""
-    return _run(["git", "-c", "safe.directory=*", *words], where, None)
+    # It does not tidy up in the background: whoever comes next removes the locks that are there.
+    return _run(["git", "-c", "safe.directory=*", "-c", "gc.autoDetach=false", *words], where, None)
 
 
 def dvc(settings: Settings, where: Path, *words: str) -> str:

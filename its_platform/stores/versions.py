@@ -316,15 +316,11 @@ def _ensure_repository(settings: Settings, far: DataRemote) -> None:
     far.prepare()
     if (where / ".dvc").is_dir():
         _point_dvc_at(where, far)
+    # What a killed git or DVC left would keep the next one out; nobody else is here.
+    for stale in (*where.glob(".git/**/*.lock"), where / ".dvc" / "tmp" / "lock", where / ".dvc" / "tmp" / "rwlock"):
+        stale.unlink(missing_ok=True)
     # The last step of making it; a killed one is begun again.
     if (where / ".git" / "its-ready").exists():
-        # What a killed git or DVC left would keep the next one out; nobody else is here.
-        for stale in (
-            where / ".git" / "index.lock",
-            where / ".dvc" / "tmp" / "lock",
-            where / ".dvc" / "tmp" / "rwlock",
-        ):
-            stale.unlink(missing_ok=True)
         return
     where.mkdir(parents=True, exist_ok=True)
     git(where, "init", "--quiet", "--initial-branch=main")

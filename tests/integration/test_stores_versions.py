@@ -101,6 +101,19 @@ def test_a_remote_whose_history_is_damaged_is_not_called_one_without_the_version
         checkout(data, "v1", tmp_path / "got")
 
 
+@pytest.mark.parametrize("lock", [".git/index.lock", ".git/HEAD.lock", ".git/refs/heads/main.lock", ".git/config.lock"])
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_a_repository_whose_maker_or_writer_was_killed_goes_on(data: Settings, lock: str, is_ready: bool) -> None:
+    if is_ready:
+        push(data)
+    else:
+        repository(data).mkdir(parents=True)
+        subprocess.run(["git", "init", "--quiet", "--initial-branch=main", repository(data)], check=True)
+    (repository(data) / lock).touch()
+    commit_version(data, "v1", FILES, "the first")
+    assert list_versions(data) == ["v1"]
+
+
 def test_a_missing_environment_is_one_clear_error(settings: Settings, tmp_path: Path) -> None:
     without = settings.model_copy(update={"environments": tmp_path / "none"})
     with pytest.raises(ServerUnavailable, match="DVC is not installed"):
