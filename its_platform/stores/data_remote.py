@@ -82,7 +82,11 @@ class FolderRemote:
         yield there if there.is_dir() else None
 
     def push_history(self, repository: Path) -> None:
-        git(repository, "push", "--quiet", "--tags", str(self.folder / _GIT), "HEAD:main")
+        there = self.folder / _GIT
+        if git(there, "branch", "--list", "main"):
+            _check_known(repository, there, self.name)
+        # All or nothing: another home may push at this moment.
+        git(repository, "push", "--quiet", "--atomic", "--tags", str(there), "HEAD:main")
 
     def read(self, md5: str) -> bytes:
         path = self.folder / _FILES / file_key(md5)
@@ -126,11 +130,9 @@ class BucketRemote:
     def push_history(self, repository: Path) -> None:
         with self.history() as far:
             if far is not None:
+                _check_known(repository, far, self.name)
+                # They would be missing from what replaces it.
                 git(repository, "fetch", "--quiet", "--tags", str(far), "main")
-                if git(repository, "rev-list", "HEAD..FETCH_HEAD"):
-                    raise DataRepositoryBroken(
-                        f"{self.name} has dataset versions that are not known here.", "Run `its dataset pull` first."
-                    )
         with tempfile.TemporaryDirectory(prefix="its-bundle-") as space:
             git(repository, "bundle", "create", "--quiet", str(Path(space) / BUNDLE), "HEAD", "main", "--tags")
             self.store.put(f"{_GIT}/{BUNDLE}", (Path(space) / BUNDLE).read_bytes())
@@ -158,3 +160,12 @@ class BucketRemote:
         if store.root is not None:
             found["ssl_verify"] = str(store.root)
         return found
+
+
+def _check_known(repository: Path, far: Path, name: str) -> None:
+    """Raises `DataRepositoryBroken` where main of the remote has what this repository has not."""
+    git(repository, "fetch", "--quiet", "--no-tags", str(far), "main")
+    if git(repository, "rev-list", "HEAD..FETCH_HEAD"):
+        raise DataRepositoryBroken(
+            f"{name} has dataset versions that are not known here.", "Run `its dataset pull` first."
+        )

@@ -17,6 +17,7 @@ from its_platform.stores.versions import (
     commit_version,
     list_versions,
     push,
+    pushed_versions,
     repository,
 )
 
@@ -112,6 +113,22 @@ def test_a_repository_whose_maker_or_writer_was_killed_goes_on(data: Settings, l
     (repository(data) / lock).touch()
     commit_version(data, "v1", FILES, "the first")
     assert list_versions(data) == ["v1"]
+
+
+def test_a_push_beside_versions_of_another_home_leaves_nothing_of_its_own(
+    data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"data_remote": str(tmp_path / "shared")}
+    here = data.model_copy(update=shared)
+    there = data.model_copy(update={**shared, "home": tmp_path / "there"})
+    push(there)
+    commit_version(here, "v1", FILES, "the first")
+    commit_version(there, "v2", FILES, "the second")
+    push(here)
+    with pytest.raises(DataRepositoryBroken, match="not known here") as told:
+        push(there)
+    assert "its dataset pull" in told.value.hint
+    assert pushed_versions(here) == ["v1"]
 
 
 def test_a_missing_environment_is_one_clear_error(settings: Settings, tmp_path: Path) -> None:
