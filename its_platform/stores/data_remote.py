@@ -101,8 +101,9 @@ class FolderRemote:
             path.write_bytes(data)
         with tempfile.TemporaryDirectory(prefix="its-bundle-") as space:
             (Path(space) / BUNDLE).write_bytes(bundle)
-            git(self.folder, "clone", "--quiet", "--bare", str(Path(space) / BUNDLE), "git.new")
-        (self.folder / "git.new").rename(self.folder / _GIT)
+            self.prepare()
+            # All of its branches and tags, or none: a cut off one is known by having none.
+            git(self.folder / _GIT, "fetch", "--quiet", "--atomic", str(Path(space) / BUNDLE), "+refs/*:refs/*")
 
     def configuration(self) -> dict[str, str]:
         return {"url": str(self.folder / _FILES)}

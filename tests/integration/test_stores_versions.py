@@ -13,12 +13,17 @@ from its_platform.settings import Settings
 from its_platform.stores.data_remote import open_remote
 from its_platform.stores.versions import (
     DataRepositoryBroken,
+    bundle,
     checkout,
     commit_version,
+    file_key,
+    kept_files,
     list_versions,
     push,
     pushed_versions,
+    read_file,
     repository,
+    restore,
 )
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -129,6 +134,19 @@ def test_a_push_beside_versions_of_another_home_leaves_nothing_of_its_own(
         push(there)
     assert "its dataset pull" in told.value.hint
     assert pushed_versions(here) == ["v1"]
+
+
+@pytest.mark.parametrize("left", ["git.new", "git"])
+def test_a_restore_that_was_cut_off_is_begun_again(data: Settings, tmp_path: Path, left: str) -> None:
+    commit_version(data, "v1", FILES, "the first")
+    kept = [(file_key(md5), read_file(data, md5)) for md5 in kept_files(data)]
+    bundled = bundle(data)
+    assert bundled is not None
+    there = data.model_copy(update={"home": tmp_path / "there", "data_remote": str(tmp_path / "shared")})
+    (tmp_path / "shared").mkdir()
+    subprocess.run(["git", "init", "--quiet", "--bare", tmp_path / "shared" / left], check=True)
+    assert restore(there, bundled, kept) == 1
+    assert checkout(there, "v1", tmp_path / "got").is_dir()
 
 
 def test_a_missing_environment_is_one_clear_error(settings: Settings, tmp_path: Path) -> None:
