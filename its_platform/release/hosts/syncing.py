@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -32,7 +33,7 @@ from its_platform.release.placing import VersionDoesNotServe, bring_up, lead_tra
 from its_platform.release.reconciling import MOST_FAILURES
 from its_platform.release.stages import SERVED
 from its_platform.serving.config import contract_of
-from its_platform.serving.repository import state_folder
+from its_platform.serving.repository import Route, state_folder
 from its_platform.settings import Settings
 
 
@@ -142,15 +143,18 @@ class _Follower:
         server, route = self.placing.server, wished.route
         routes = server.routed() or {}
         held = server.placed().get(route.model, set()) & server.ready().get(route.model, set())
-        if routes.get(stage) == route and route.version in held:
-            return
+        is_served = routes.get(stage) == route and route.version in held
         name = f"version {route.version} of {route.model}"
-        if self.failures.get(name, 0) >= MOST_FAILURES:
+        if not is_served and self.failures.get(name, 0) >= MOST_FAILURES:
             # It waits for a person, or for the next wish.
             self.refused.append(f"{stage}: {name} failed {MOST_FAILURES} times; `its serving sync` tries it again.")
             return
         try:
-            self._serve(stage, wished, routes)
+            if is_served:
+                # The same number may be wished with another content; whether the files are whole, `broken` tells.
+                described(self._folder(route), wished)
+            else:
+                self._serve(stage, wished, routes)
             self.failures.pop(name, None)
         except PermanentError as error:
             self.refused.append(f"{stage}: {error}")
@@ -163,7 +167,7 @@ class _Follower:
         in_use = any((kept.model, kept.version) == (model, number) for kept in routes.values())
         is_here = number in server.placed().get(model, set())
         if is_here:
-            folder = self.settings.model_repository / model / str(number)
+            folder = self._folder(route)
             version = described(folder, wished)
         else:
             folder = self._incoming / f"{model}-{number}"
@@ -174,6 +178,10 @@ class _Follower:
         if not is_here:
             shutil.rmtree(folder)
             self.fetched.append(f"version {number} of {model}")
+
+    def _folder(self, route: Route) -> Path:
+        """Where a version that is placed lies."""
+        return self.settings.model_repository / route.model / str(route.version)
 
     def _remove_unwished(self, wish: Wish) -> None:
         """What no stage has any more. A stage whose wish was refused keeps what it has."""

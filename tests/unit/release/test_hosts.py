@@ -18,7 +18,14 @@ from its_platform.release import truth, verdicts
 from its_platform.release.asking import promote, rollback
 from its_platform.release.gates import GateResult
 from its_platform.release.hosts import publishing, signing
-from its_platform.release.hosts.documents import WISH_KEY, Manifest, PublishedFile, read_manifest, read_wish
+from its_platform.release.hosts.documents import (
+    WISH_KEY,
+    Manifest,
+    PublishedFile,
+    read_manifest,
+    read_wish,
+    signed_wish,
+)
 from its_platform.release.hosts.passes import SyncPass, last_pass
 from its_platform.release.hosts.place import host_shelf, write_host_home
 from its_platform.release.hosts.signing import PublicationRefused, public_pem, sign, signing_key, verified
@@ -210,6 +217,20 @@ def test_what_is_not_as_it_was_signed_is_refused_and_the_old_version_serves_on(
         publishing.publish(held, is_anew=True)
     assert host.sync().refused == ()
     assert host.answering() == second
+
+
+def test_another_content_under_a_number_that_is_served_is_refused(publisher: Publisher, host: Host) -> None:
+    version = publisher.release()
+    host.sync()
+    told = publishing.last_told(publisher.stores.settings)
+    assert told is not None
+    # As from a registry that began anew: the same number, classes and thresholds, and a signature that holds.
+    stages = {stage: replace(wished, digest="0" * 64) for stage, wished in told.wish.stages.items()}
+    anew = replace(told.wish, generation=told.wish.generation + 1, stages=stages)
+    publisher.store.put(WISH_KEY, signed_wish(signing_key(publisher.stores.settings), anew))
+    done = host.sync()
+    assert ["empty home" in one for one in done.refused] == [True]
+    assert host.answering() == version
 
 
 def test_an_old_wish_that_somebody_put_back_is_refused(publisher: Publisher, host: Host) -> None:
