@@ -35,6 +35,7 @@ from its_platform.release.stages import SERVED
 from its_platform.serving.config import contract_of
 from its_platform.serving.repository import Route, state_folder
 from its_platform.settings import Settings
+from its_platform.stores.objects import no_room
 
 
 def host_placing(settings: Settings) -> Placing:
@@ -65,6 +66,10 @@ def sync(settings: Settings, placing: Placing | None = None, is_anew: bool = Fal
             follower.problem = str(error)
         except PermanentError as error:
             follower.refused.append(str(error))
+        except OSError as error:
+            if (full := no_room(state_folder(settings), error)) is None:
+                raise
+            follower.problem = str(full)
         done = follower.result()
         write_pass(settings, key, done)
         return done

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.release import truth, verdicts
 from its_platform.release.asking import promote, rollback
 from its_platform.release.gates import GateResult
-from its_platform.release.hosts import publishing, signing
+from its_platform.release.hosts import fetching, publishing, signing
 from its_platform.release.hosts.documents import (
     WISH_KEY,
     Manifest,
@@ -31,6 +34,7 @@ from its_platform.release.hosts.place import host_shelf, write_host_home
 from its_platform.release.hosts.signing import PublicationRefused, public_pem, sign, signing_key, verified
 from its_platform.release.hosts.syncing import sync
 from its_platform.release.outside import Image, Outside, Placing, Rows
+from its_platform.serving import repository
 from its_platform.settings import HostSettings, Settings, load_settings
 from its_platform.stores import Stores
 from its_platform.stores.objects import DirectoryStore
@@ -298,6 +302,27 @@ def test_a_fetch_that_was_cut_off_goes_on_where_it_was(
     assert host.sync().serves == {"production": 1}
     assert asked.count("version.json") == 1, "what lay there whole was fetched again"
     assert list((host.settings.home / "triton" / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("module", [fetching, repository])
+def test_a_full_disk_of_a_host_is_told_and_what_was_served_serves_on(
+    publisher: Publisher, host: Host, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    first = publisher.release()
+    host.sync()
+    second = publisher.release()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_file" if module is fetching else "_write_synced", full)
+        done = host.sync()
+    assert "is full" in done.problem
+    assert (dict(done.serves), host.answering()) == ({"production": first}, first)
+    assert last_pass(host.settings) == done
+    assert host.sync().problem == ""
+    assert host.answering() == second
 
 
 def test_a_version_that_does_not_run_at_a_host_leaves_nothing_there(publisher: Publisher, host: Host) -> None:
