@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.private_files import write_file
 from its_platform.settings import Settings
+from its_platform.stores.directory import UNFINISHED
 from its_platform.stores.objects import DirectoryStore, ObjectDamaged, S3Store
 
 SCHEMA = 1
@@ -80,12 +81,17 @@ class Target:
     _blobs: set[str] | None = field(default=None, repr=False)
 
     def prepare(self) -> None:
-        """Make the bucket, or the folders: what lies in them holds the databases, and is for their owner alone."""
+        """Make the bucket, or the folders: what lies in them holds the databases, and is for their owner alone.
+
+        What a backup that was killed left half-written in a folder is removed; in a bucket there is no such thing, as
+        no blob is sent in parts.
+        """
         if isinstance(self.store, S3Store):
             self.store.create_bucket()
         else:
-            for name in (BLOBS, BACKUPS, "keys"):
+            for name in (UNFINISHED, BLOBS, BACKUPS, "keys"):
                 (self.store.folder / name).mkdir(mode=0o700, exist_ok=True)
+            self.store.sweep()
 
     def blobs(self) -> set[str]:
         """The names of all blobs that lie here; read once."""

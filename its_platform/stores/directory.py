@@ -11,8 +11,8 @@ from pathlib import Path
 from its_platform.errors import NotFound
 from its_platform.stores.object_store import ABANDONED_S, check_key, no_room
 
-# Half-written objects lie apart, so that what a killed writer left is found without walking over all the others.
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
+"""Half-written objects lie apart, so that what a killed writer left is found without walking over all the others."""
 
 
 def file_stamp(path: Path) -> str:
@@ -36,7 +36,7 @@ class DirectoryStore:
         path = self.path(key)
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return
-        unfinished = self.folder / _UNFINISHED / uuid.uuid4().hex
+        unfinished = self.folder / UNFINISHED / uuid.uuid4().hex
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.parent.mkdir(exist_ok=True)
@@ -55,7 +55,7 @@ class DirectoryStore:
     def sweep(self) -> int:
         """Remove what writers that were killed left half-written; how many there were."""
         removed = 0
-        for left in (self.folder / _UNFINISHED).glob("*"):
+        for left in (self.folder / UNFINISHED).glob("*"):
             # By either sign of the difference: the clock may have been set since.
             if abs(time.time() - left.stat().st_mtime) > ABANDONED_S:
                 left.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ class DirectoryStore:
         keys = (
             path.relative_to(self.folder).as_posix()
             for path in top.rglob("*")
-            if path.parent.name != _UNFINISHED and path.is_file()
+            if path.parent.name != UNFINISHED and path.is_file()
         )
         yield from sorted(key for key in keys if key.startswith(prefix))
 

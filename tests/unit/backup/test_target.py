@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,20 @@ def test_a_backup_is_there_from_its_manifest_on(target: Target) -> None:
     assert list_backups(target) == ([made], {})
     assert target.members(made) == [member]
     assert target.backup("latest") == made
+
+
+def test_nobody_else_reads_what_is_half_written_and_what_a_killed_backup_left_is_removed(target: Target) -> None:
+    assert isinstance(target.store, DirectoryStore)
+    target.store.folder.mkdir()
+    target.prepare()
+    back_up(target, {"database/its.dump": b"passwords of cameras"})
+    open_to_all = [path.name for path in target.store.folder.iterdir() if path.is_dir() and path.stat().st_mode & 0o077]
+    assert open_to_all == []
+    left = target.store.folder / ".unfinished" / "left"
+    left.write_bytes(b"passwords of cam")
+    os.utime(left, (1, 1))
+    target.prepare()
+    assert not left.exists()
 
 
 def test_verify_names_what_is_missing_and_what_differs(target: Target) -> None:
