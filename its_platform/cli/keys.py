@@ -58,7 +58,7 @@ def destroy(
 ) -> None:
     """Erase a camera's frames of one day for ever, in every copy, by destroying their key."""
     from its_platform.backup import open_target
-    from its_platform.frames.erasure import erase
+    from its_platform.frames.erasure import erase, not_erased
     from its_platform.stores import open_stores
     from its_platform.stores.keys import Owner
 
@@ -66,11 +66,14 @@ def destroy(
     named = [open_target(settings, origin) for origin in origins or []]
     if not yes:
         typer.confirm(f"Erase all frames of {camera} on {owner.day} for ever?", abort=True, err=True)
-    done = erase(open_stores(settings), _keys(), owner, getpass.getuser(), why)
-    emit({"erased": str(done.owner), "frames": done.frames - len(done.unsealed), "unsealed": done.unsealed}, json)
-    if done.unsealed:
-        say(f"{len(done.unsealed)} of its frames were stored unsealed and stay: remove these objects and their copies.")
+    stores = open_stores(settings)
+    done = erase(stores, _keys(), owner, getpass.getuser(), why)
+    # Before the objects are looked at: a store that is away must not keep the key in the backups.
     _forget_in_backups(settings, owner, named)
+    left = not_erased(stores, done)
+    emit({"erased": str(done.owner), "frames": done.frames - len(left), "unsealed": left}, json)
+    if left:
+        say(f"{len(left)} of its frames were stored unsealed, or are damaged: remove these objects and their copies.")
     say("Exports of the keys made before can still open them: destroy those files.")
 
 

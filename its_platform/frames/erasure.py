@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from its_platform.errors import NotFound
 from its_platform.frames.index import FrameIndex
 from its_platform.stores.keys import KeyFolder, Owner
+from its_platform.stores.object_store import ObjectDamaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +26,11 @@ Erased = Counter[Owner]
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was erased. frames: rows of the index. unsealed: objects of theirs that no key had sealed, and that stay."""
+    """What was erased. frames: rows of the index; objects: keys of their pictures."""
 
     owner: Owner
     frames: int
-    unsealed: tuple[str, ...]
+    objects: tuple[str, ...]
 
 
 def erase(stores: Stores, keys: KeyFolder, owner: Owner, by: str, why: str = "") -> Erasure:
@@ -39,7 +40,15 @@ def erase(stores: Stores, keys: KeyFolder, owner: Owner, by: str, why: str = "")
         cameras=[owner.camera_id], since=start, until=start + timedelta(days=1), columns=["object_key"]
     )
     keys.destroy(owner, by, why)
-    return Erasure(owner, len(rows), tuple(sorted(_unsealed(stores, set(rows["object_key"])))))
+    return Erasure(owner, len(rows), tuple(sorted(set(rows["object_key"]))))
+
+
+def not_erased(stores: Stores, erasure: Erasure) -> list[str]:
+    """Objects of an erasure that no key had sealed, and that stay; one that cannot be read may be such a one.
+
+    Raises `ServerUnavailable`: only the store itself knows.
+    """
+    return [key for key in erasure.objects if _may_be_unsealed(stores, key)]
 
 
 def without_erased(stores: Stores, frames: pd.DataFrame) -> tuple[pd.DataFrame, Erased]:
@@ -76,10 +85,10 @@ def object_keys(stores: Stores, hashes: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _unsealed(stores: Stores, keys: set[str]) -> Iterable[str]:
-    for key in keys:
-        try:
-            if not stores.objects.is_sealed(key):
-                yield key
-        except NotFound:
-            continue
+def _may_be_unsealed(stores: Stores, key: str) -> bool:
+    try:
+        return not stores.objects.is_sealed(key)
+    except NotFound:
+        return False
+    except ObjectDamaged:
+        return True

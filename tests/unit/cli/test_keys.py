@@ -12,9 +12,10 @@ from its_platform.backup import open_target
 from its_platform.backup.keys import mirror_keys
 from its_platform.backup.target import claim
 from its_platform.cli.keys import app
-from its_platform.errors import BadInput
+from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.frames.index import FrameIndex
 from its_platform.settings import Settings, load_settings
-from its_platform.stores import Stores
+from its_platform.stores import SealedStore, Stores
 from its_platform.stores.journal import Journal
 from its_platform.stores.keys import Owner
 from its_platform.stores.objects import open_keys
@@ -113,4 +114,17 @@ def test_a_database_that_is_away_keeps_no_key_and_is_told(
     done = CliRunner().invoke(app, DESTROY)
     assert done.exit_code == 0
     assert "Whether backups lie elsewhere cannot be told" in done.stderr
+    assert copies(place) == {"south"}
+
+
+def test_an_object_store_that_is_away_keeps_no_key_in_the_backups(
+    settings: Settings, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> bool:
+        raise ServerUnavailable("The object store does not answer.")
+
+    monkeypatch.setattr(FrameIndex, "query", lambda *_, **__: {"object_key": ["frames/a.jpg"]})
+    monkeypatch.setattr(SealedStore, "is_sealed", away)
+    done = CliRunner().invoke(app, DESTROY)
+    assert isinstance(done.exception, ServerUnavailable)
     assert copies(place) == {"south"}

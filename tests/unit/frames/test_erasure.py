@@ -13,7 +13,7 @@ from its_platform.cameras.registry import make_camera
 from its_platform.cli import main
 from its_platform.errors import NotFound
 from its_platform.frames import ingest as ingesting
-from its_platform.frames.erasure import erase, object_keys, without_erased
+from its_platform.frames.erasure import erase, not_erased, object_keys, without_erased
 from its_platform.frames.expectations import _check_objects
 from its_platform.frames.index import FrameIndex
 from its_platform.frames.ingest import ingest, load_jpeg
@@ -37,7 +37,7 @@ def north(stores: Stores) -> Stores:
 
 def test_only_the_frames_of_that_day_are_erased(north: Stores) -> None:
     done = erase(north, open_keys(north.settings), FIRST, "a person")
-    assert (done.frames, done.unsealed) == (2, ())
+    assert (done.frames, not_erased(north, done)) == (2, [])
     rows = FrameIndex(north).query()
     kept, erased = without_erased(north, rows)
     assert dict(erased) == {FIRST: 2}
@@ -74,7 +74,20 @@ def test_frames_that_were_stored_unsealed_are_named(north: Stores) -> None:
     picture = load_jpeg(north, key)
     north.objects.inner.put(key, picture)
     assert load_jpeg(north, key) == picture
-    assert erase(north, open_keys(north.settings), FIRST, "a person").unsealed == (key,)
+    assert not_erased(north, erase(north, open_keys(north.settings), FIRST, "a person")) == [key]
+
+
+def test_frames_that_cannot_be_looked_at_are_named_too(north: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = FrameIndex(north).query()["object_key"][0]
+    get = type(north.objects.inner).get
+
+    def checked(self: object, key: str) -> bytes:
+        if key == damaged:
+            raise ObjectDamaged(f"The object {key} does not have the checksum that it was stored with.")
+        return get(self, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(north.objects.inner), "get", checked)
+    assert not_erased(north, erase(north, open_keys(north.settings), FIRST, "a person")) == [damaged]
 
 
 def test_the_check_of_frames_tells_erased_ones_and_does_not_fail_for_them(north: Stores) -> None:
