@@ -226,8 +226,7 @@ class KeyFolder:
         """
         paths = list(self.data_files())
         for path in paths:
-            if (entry := self._read(path)) is not None:
-                self._unwrap(path, entry)
+            self._opened(path)
         secret = [*paths, self.folder / "ring.json", *(self.folder / "master").glob("*.key")]
         return len(paths), [path for path in secret if path.stat().st_mode & 0o077]
 
@@ -333,10 +332,9 @@ class KeyFolder:
             kept = self._kept.get(path)
         if kept is not None and kept[0] == stamp:
             return kept[1]
-        entry = self._read(path)
-        if entry is None:
+        found = self._opened(path)
+        if found is None:
             return None
-        found = self._unwrap(path, entry)
         if found.name != name:
             raise DataKeyDamaged(f"{path} holds the key {found.name}.", _PUT_BACK)
         with self._guard:
@@ -371,6 +369,19 @@ class KeyFolder:
         except (KeyError, TypeError, ValueError, InvalidTag) as error:
             raise DataKeyDamaged(f"The key in {path} was changed and cannot be unwrapped.", _PUT_BACK) from error
         return DataKey(name, number, secret)
+
+    def _opened(self, path: Path) -> DataKey | None:
+        """The key in a file; None where there is none."""
+        entry = self._read(path)
+        while entry is not None:
+            try:
+                return self._unwrap(path, entry)
+            except MasterKeyMissing:
+                # A rotation may have wrapped it anew since it was read, and removed the master key of before.
+                before, entry = entry, self._read(path)
+                if entry == before:
+                    raise
+        return None
 
     def _wrapped_by_others(self, master: str) -> Iterator[Path]:
         for path in self.data_files():

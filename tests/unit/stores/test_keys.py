@@ -7,6 +7,7 @@ import multiprocessing
 import stat
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,23 @@ def test_a_rotation_begins_no_other_before_the_last_is_finished(
     monkeypatch.undo()
     begun = json.loads((keys.folder / "ring.json").read_text())["master"]
     assert keys.rotate() == (begun, 3)
+
+
+def test_a_key_is_opened_while_another_process_rotates(keys: KeyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, other = keys.for_sealing(NORTH), anew(keys)
+    read, rotated = KeyFolder._read, []
+
+    def rotated_after(self: KeyFolder, path: Path) -> dict[str, Any] | None:
+        entry = read(self, path)
+        if self is other and path.name == "2026-05-01.json" and entry is not None and not rotated:
+            rotated.append(keys.rotate())
+        return entry
+
+    monkeypatch.setattr(KeyFolder, "_read", rotated_after)
+    assert other.for_opening(before.name, before.number) == before
+    rotated.clear()
+    assert other.check() == (1, [])
+    assert len(rotated) == 1
 
 
 def test_a_key_that_cannot_be_unwrapped_keeps_its_master_key(keys: KeyFolder) -> None:
