@@ -73,7 +73,7 @@ class SealedStore:
         self.inner = inner
         self.keys = keys
         self.is_sealing = is_sealing
-        self._is_claimed = False
+        self._ring: str | None = None
         self._guard = threading.Lock()
 
     def __repr__(self) -> str:
@@ -113,9 +113,11 @@ class SealedStore:
         self.inner.delete(key)
 
     def _claim(self) -> None:
-        """Once: see that this store is sealed by these keys, or by none yet, and then say so in it."""
+        """See that this store is sealed by these keys, or by none yet, and then say so in it."""
         with self._guard:
-            if self._is_claimed:
+            # Each time: a folder of keys may go while this process lives, and nothing else would keep it from new ones.
+            own = self.keys.ring()
+            if own is not None and own == self._ring:
                 return
             try:
                 sealed_by = json.loads(self.inner.get(MARKER))["ring"]
@@ -123,7 +125,6 @@ class SealedStore:
                 sealed_by = None
             except (ValueError, KeyError, TypeError) as error:
                 raise ObjectDamaged(f"{MARKER} in the object store cannot be read.", "Restore it.") from error
-            own = self.keys.ring()
             if sealed_by is not None and own != sealed_by:
                 raise MasterKeyMissing(
                     f"The object store is sealed by the keys {sealed_by}, and this home has "
@@ -131,8 +132,9 @@ class SealedStore:
                     "Bring them here: `its keys export` where they are, `its keys import` here; or set objects.keys.",
                 )
             if sealed_by is None:
-                self.inner.put(MARKER, json.dumps({"ring": self.keys.begin()}).encode())
-            self._is_claimed = True
+                own = self.keys.begin()
+                self.inner.put(MARKER, json.dumps({"ring": own}).encode())
+            self._ring = own
 
 
 def _damaged(object_key: str) -> ObjectDamaged:

@@ -173,6 +173,18 @@ def test_keys_that_were_lost_are_told_and_never_made_anew(store: SealedStore, tm
     assert not list((tmp_path / "keys").glob("**/*.*"))
 
 
+def test_a_process_that_outlives_its_keys_makes_no_others(store: SealedStore, tmp_path: Path) -> None:
+    store.put("frames/a", b"picture", NORTH)
+    # As when the file system that `objects.keys` names is not mounted any more.
+    (tmp_path / "keys").rename(tmp_path / "lost")
+    for owner in (NORTH, SOUTH, None):
+        with pytest.raises(MasterKeyMissing, match="this home has none"):
+            store.put("frames/b", b"picture", owner)
+    (tmp_path / "lost").rename(tmp_path / "keys")
+    store.put("frames/b", b"picture", SOUTH)
+    assert again(store).get("frames/b") == b"picture"
+
+
 def test_a_store_is_sealed_by_one_ring_of_keys(store: SealedStore, tmp_path: Path) -> None:
     store.put("frames/a", b"picture", NORTH)
     others = KeyFolder(tmp_path / "others")
