@@ -24,7 +24,7 @@ from its_platform.private_files import write_file
 from its_platform.settings import Settings, load_settings
 from its_platform.stack import start_stores, stop_stack
 from its_platform.stores import versions
-from its_platform.stores.database import MIGRATIONS, dispose_engines, server_version
+from its_platform.stores.database import dispose_engines, newest_step, server_version
 from its_platform.stores.journal import WAITING, Journal
 from its_platform.stores.objects import S3Store, no_room, open_plain
 from its_platform.telemetry import Progress, no_progress
@@ -180,11 +180,10 @@ def _move(space: Path, home: Path) -> None:
 
 
 def _check_versions(backup: Backup) -> None:
-    newest = max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]
-    if backup.tables_step > newest:
+    if backup.tables_step > newest_step():
         raise BadInput(
             f"The backup {backup.id} has tables of step {backup.tables_step}, this version of the platform knows"
-            f" {newest}.",
+            f" {newest_step()}.",
             f"Install the version that made it ({backup.version}) or a newer one.",
         )
 

@@ -300,21 +300,35 @@ def create_database(settings: Settings, name: DatabaseName | str, template: str 
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables of `its` to this version of the code; safe to call from several processes at once."""
+    """Bring the tables of `its` to this version of the code; safe to call from several processes at once.
+
+    Raises `BadInput` where a newer version of the code has made them.
+    """
     from alembic import command
     from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _lock_key("migrate its")})
         try:
+            if (taken := max(MigrationContext.configure(connection).get_current_heads(), default="")) > newest_step():
+                raise BadInput(
+                    f"The tables are of step {taken}, and this version of the platform knows {newest_step()}.",
+                    "Install the version that made them, or a newer one.",
+                )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
         finally:
             connection.rollback()
             connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _lock_key("migrate its")})
+
+
+def newest_step() -> str:
+    """The newest step of the tables that this version of the code knows: they are numbered files."""
+    return max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]
 
 
 def _migrate_once(engine: Engine) -> None:
@@ -327,8 +341,8 @@ def _migrate_once(engine: Engine) -> None:
             is_there = connection.execute(sa.text("SELECT to_regclass('alembic_version')")).scalar() is not None
             steps = sa.text("SELECT version_num FROM alembic_version")
             found: set[str] = set(connection.execute(steps).scalars()) if is_there else set()
-            # Alembic takes a quarter of a second to import and would say the same: steps are numbered files.
-            is_newest = found == {max(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))[:4]}
+            # Alembic takes a quarter of a second to import and would say the same.
+            is_newest = found == {newest_step()}
         if not is_newest:
             migrate(engine)
         _migrated.add(key)

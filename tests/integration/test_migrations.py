@@ -16,6 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.engine import make_url
 
+from its_platform.errors import BadInput
 from its_platform.settings import Settings
 from its_platform.stores import Stores
 from its_platform.stores.database import MIGRATIONS, create_database, database_url, migrate
@@ -106,6 +107,16 @@ def test_a_step_that_fails_leaves_nothing(engine: sa.Engine) -> None:
     assert state(engine) == before
     migrate(engine)
     assert differences(engine) == []
+
+
+def test_tables_of_a_newer_version_are_told_and_left_alone(empty: Settings, engine: sa.Engine) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    before = state(engine)
+    with pytest.raises(BadInput, match=f"of step 9999, .* knows {STEPS[-1]}"):
+        migrate(engine)
+    assert state(engine) == before
 
 
 def test_processes_that_migrate_at_once_leave_the_tables_of_one(empty: Settings, engine: sa.Engine) -> None:
