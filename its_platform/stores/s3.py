@@ -25,6 +25,7 @@ from its_platform.stores.object_store import ABANDONED_S, ObjectDamaged, check_k
 
 if TYPE_CHECKING:
     from minio import Minio
+    from minio.datatypes import Object
 
 
 class NotOffered(PermanentError):
@@ -150,19 +151,7 @@ class S3Store:
         return True
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        last, attempt = None, 0
-        while True:
-            try:
-                with self._translated(prefix):
-                    for item in self.client.list_objects(
-                        self.bucket, prefix=self.prefix + prefix, recursive=True, start_after=last
-                    ):
-                        last, attempt = str(item.object_name), 0
-                        yield last.removeprefix(self.prefix)
-                return
-            except ServerUnavailable as error:
-                _pause(attempt, ATTEMPTS, error)
-                attempt += 1
+        return (str(item.object_name).removeprefix(self.prefix) for item in self._items(prefix))
 
     def delete(self, key: str) -> None:
         name = self.prefix + check_key(key)
@@ -181,7 +170,7 @@ class S3Store:
 
     def stamps(self) -> Iterator[tuple[str, str]]:
         """Each key with a word that changes when the object does, without reading it."""
-        for item in self.translated(self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True)):
+        for item in self._items():
             moment = item.last_modified.isoformat() if item.last_modified else ""
             yield str(item.object_name).removeprefix(self.prefix), f"{item.etag}-{item.size}-{moment}"
 
@@ -191,6 +180,22 @@ class S3Store:
             return self.asked(self.prefix, self._abort_abandoned)
         except NotOffered:
             return 0
+
+    def _items(self, prefix: str = "") -> Iterator[Object]:
+        """What the server lists; goes on after the last one where a page had to be asked for again."""
+        last, attempt = None, 0
+        while True:
+            try:
+                with self._translated(prefix):
+                    for item in self.client.list_objects(
+                        self.bucket, prefix=self.prefix + prefix, recursive=True, start_after=last
+                    ):
+                        last, attempt = str(item.object_name), 0
+                        yield item
+                return
+            except ServerUnavailable as error:
+                _pause(attempt, ATTEMPTS, error)
+                attempt += 1
 
     def _read(self, name: str) -> tuple[bytes, str | None]:
         answer = self.client.get_object(self.bucket, name)

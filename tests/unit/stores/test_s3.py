@@ -47,6 +47,9 @@ def test_what_fails_for_a_moment_is_asked_again(store: S3Store, s3_server: Any, 
     s3_server.faults = [fault] * 2
     assert list(store.list()) == ["a"]
     assert s3_server.faults == []
+    s3_server.faults = [fault] * 2
+    assert [key for key, _ in store.stamps()] == ["a"]
+    assert s3_server.faults == []
 
 
 @pytest.mark.parametrize("fault", ["503", "hang up", "cut"])
