@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -11,7 +12,11 @@ from pathlib import Path
 
 
 def write_file(path: Path, content: bytes, is_secret: bool = False) -> None:
-    """Write a file in one go, readable by its owner alone where it is secret."""
+    """Write a file in one go, readable by its owner alone where it is secret.
+
+    It is there, whole and under its name, when this returns, also after the power went: what a new key seals may lie on
+    another machine by then.
+    """
     partial = path.with_name(f".{path.name}.part")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_secret else 0o644)
@@ -20,6 +25,20 @@ def write_file(path: Path, content: bytes, is_secret: bool = False) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of what lies in a folder on the disk, where its file system has a way to ask for that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # A share of Windows has none.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def password(path: Path) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from its_platform.contract import FORMATS, ImageSize, files_digest, read_size, served_digest
 from its_platform.errors import BadInput, NotFound
+from its_platform.private_files import sync_folder
 from its_platform.serving.config import (
     FRONT,
     ModelConfig,
@@ -151,7 +152,7 @@ def place_version(settings: Settings, model_version: ModelVersion, exported: Pat
             raise RepositoryError(f"{name} version {model_version.version} was not written whole.", "Check the disk.")
         write_config(settings, detector_config(name, model_version.image_size, settings.serving))
         incoming.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return target
@@ -301,7 +302,7 @@ def _replace(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     _write_synced(partial, content)
     partial.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -309,11 +310,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

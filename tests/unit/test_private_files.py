@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from its_platform.private_files import password, write_file
 
@@ -29,3 +32,18 @@ def test_a_file_is_replaced_in_one_go_and_keeps_no_wider_rights(tmp_path: Path) 
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [one.name for one in tmp_path.iterdir()] == ["server.key"]
+
+
+def test_a_file_that_was_written_is_under_its_name_after_the_power_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "key", []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_file(path, b"wrapped", is_secret=True)
+    assert synced == [(False, False), (True, True)]
