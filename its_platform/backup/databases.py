@@ -17,7 +17,13 @@ import sqlalchemy as sa
 
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.settings import Settings
-from its_platform.stores.database import Database, client_environment, create_database, database_url
+from its_platform.stores.database import (
+    Database,
+    client_environment,
+    create_database,
+    database_names,
+    database_url,
+)
 from its_platform.stores.postgres import client_program
 
 PIECE = 1024 * 1024
@@ -45,10 +51,20 @@ def dump(settings: Settings, name: str) -> Iterator[bytes]:
             process.wait()
 
 
+def check_empty(settings: Settings, name: str) -> None:
+    """Raises `BadInput` where there is a database of this name with tables in it."""
+    if name not in database_names(settings):
+        return
+    engine = sa.create_engine(database_url(settings, name), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        if sa.inspect(connection).get_table_names():
+            raise BadInput(f"The database {name} has tables already.", "Drop it, or name another server.")
+
+
 def load(settings: Settings, name: str, content: Iterable[bytes]) -> None:
     """Make a database of a dump, whole or not at all. Raises `BadInput` where it holds tables already."""
-    if not create_database(settings, name) and _has_tables(settings, name):
-        raise BadInput(f"The database {name} has tables already.", "Drop it, or name another server.")
+    check_empty(settings, name)
+    create_database(settings, name)
     words = [str(client_program(settings, "pg_restore")), "--no-owner", "--no-privileges", "--single-transaction"]
     words += ["--exit-on-error", f"--dbname={client_environment(settings, name)['PGDATABASE']}"]
     with tempfile.TemporaryFile("w+") as said:
@@ -89,12 +105,6 @@ def move_paths(settings: Settings, name: str, old: Path, new: Path) -> int:
             for before, after in ((f"{old}/", f"{new}/"), (f"{old.as_uri()}/", f"{new.as_uri()}/")):
                 moved += connection.execute(change, {"old": before, "new": after}).rowcount
     return moved
-
-
-def _has_tables(settings: Settings, name: str) -> bool:
-    engine = sa.create_engine(database_url(settings, name), poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        return bool(sa.inspect(connection).get_table_names())
 
 
 def _start(

@@ -102,9 +102,12 @@ def _fill(
     try:
         start_stores(settings)
         _check_server(settings, backup)
-        moved = _restore_databases(settings, target, by_kind[DATABASE], Path(backup.home), home, progress)
+        for member in by_kind[DATABASE]:
+            databases.check_empty(settings, _inside(member, DATABASE).stem)
         _restore_objects(settings, target, by_kind[OBJECTS], progress)
         count = _restore_data(settings, target, by_kind[DATA], progress)
+        # Last: on a server of somebody else's they cannot be loaded again where what follows them fails.
+        moved = _restore_databases(settings, target, by_kind[DATABASE], Path(backup.home), home, progress)
     finally:
         dispose_engines()
         stop_stack(settings)

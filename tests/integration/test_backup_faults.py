@@ -259,6 +259,20 @@ def test_a_copy_that_was_tampered_with_leaves_an_empty_home(home: Settings, targ
     create_backup(home, target)
 
 
+def test_a_restore_that_failed_at_an_object_is_done_again_on_the_same_server(
+    home: Settings, target: Target, elsewhere: Path
+) -> None:
+    made = create_backup(home, target)
+    (member,) = [one for one in target.members(made.backup) if one.path == "objects/frames/07.jpg"]
+    blob = target.store.path(place.blob_key(member.chunks[0]))  # type: ignore[union-attr]
+    kept = blob.read_bytes()
+    blob.write_bytes(b"another picture")
+    with pytest.raises(BackupDamaged, match=r"objects/frames/07\.jpg.*differs"):
+        restore_backup(target, made.backup.id, elsewhere)
+    blob.write_bytes(kept)
+    assert restore_backup(target, made.backup.id, elsewhere).members == MEMBERS
+
+
 def test_a_backup_of_newer_tables_or_of_a_newer_server_is_refused(
     home: Settings, target: Target, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
