@@ -117,8 +117,14 @@ class S3Store:
 
     def create_bucket(self) -> None:
         """Make the bucket unless it is there."""
-        if not self.asked(self.bucket, lambda: self.client.bucket_exists(self.bucket)):
+        if self._has_bucket():
+            return
+        try:
             self.asked(self.bucket, lambda: self.client.make_bucket(self.bucket))
+        except ServerUnavailable:
+            # Another process may have made it since, or an earlier request whose answer was lost.
+            if not self._has_bucket():
+                raise
 
     def put(self, key: str, data: bytes) -> None:
         name = self.prefix + check_key(key)
@@ -180,6 +186,9 @@ class S3Store:
             return self.asked(self.prefix, self._abort_abandoned)
         except NotOffered:
             return 0
+
+    def _has_bucket(self) -> bool:
+        return self.asked(self.bucket, lambda: self.client.bucket_exists(self.bucket))
 
     def _items(self, prefix: str = "") -> Iterator[Object]:
         """What the server lists; goes on after the last one where a page had to be asked for again."""
@@ -248,7 +257,8 @@ class S3Store:
                 raise NotOffered(f"The object store at {self.endpoint} does not offer this ({error.code}).") from error
             if error.code == "NoSuchBucket":
                 raise NoBucket(
-                    f"The bucket {self.bucket} does not exist at {self.endpoint}.", "its up creates it."
+                    f"The bucket {self.bucket} does not exist at {self.endpoint}.",
+                    f"`its up`, a first backup or a first push makes it; or check {self.named_by}.",
                 ) from error
             if error.code in {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
                 raise BadInput(

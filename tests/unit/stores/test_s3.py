@@ -13,7 +13,7 @@ from its_platform.errors import BadInput, NotFound, ServerUnavailable
 from its_platform.settings import Settings
 from its_platform.stores import s3
 from its_platform.stores.object_store import ObjectDamaged
-from its_platform.stores.objects import S3Store, open_plain
+from its_platform.stores.objects import NoBucket, S3Store, open_plain
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,24 @@ def test_what_goes_on_failing_is_unavailable_and_never_half(store: S3Store, s3_s
     with pytest.raises(ServerUnavailable):
         store.get("a")
     assert len(s3_server.faults) == 100 - s3.ATTEMPTS
+
+
+def test_a_bucket_whose_making_was_not_answered_is_there(
+    store: S3Store, s3_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+        there = iter([False, True])
+        monkeypatch.setattr(store.client, "bucket_exists", lambda bucket, there=there: next(there))
+        s3_server.faults = ["hang up", code]
+        store.create_bucket()
+    assert s3_server.faults == []
+
+
+def test_a_bucket_that_is_missing_is_told_with_the_setting_that_names_it(s3_server: Any) -> None:
+    s3_server.faults = ["NoSuchBucket"]
+    with pytest.raises(NoBucket, match="bucket does not exist") as told:
+        S3Store(s3_server.address, named_by="ITS_BACKUP__URL").get("a")
+    assert "ITS_BACKUP__URL" in told.value.hint
 
 
 def test_what_will_not_pass_is_asked_once(store: S3Store, s3_server: Any) -> None:
