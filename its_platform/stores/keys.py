@@ -27,7 +27,9 @@ from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.private_files import alone, write_file
 from its_platform.stores.audit import Action
 from its_platform.stores.journal import Journal
+from its_platform.telemetry import get_log
 
+LOG = get_log(__name__)
 KEY_BYTES = 32
 NONCE_BYTES = 12
 PLATFORM = "platform"
@@ -265,9 +267,19 @@ class KeyFolder:
                     self._write(mark, entry)
                     path.unlink(missing_ok=True)
                     destroyed += 1
-                elif not name.startswith("destroyed/") and not path.exists() and not mark.exists():
-                    self._write(path, entry)
-                    new += 1
+                elif not name.startswith("destroyed/") and not mark.exists():
+                    here = self._read(path)
+                    if here is None:
+                        self._write(path, entry)
+                        new += 1
+                    elif here.get("number") != entry["number"]:
+                        # Two homes made one each. What the other sealed by it is read there alone.
+                        LOG.warning(
+                            "another key of this name is here",
+                            owner=entry["name"],
+                            kept=here.get("number"),
+                            left_out=entry["number"],
+                        )
             return new, destroyed
 
     def data_files(self) -> Iterator[Path]:

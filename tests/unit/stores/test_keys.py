@@ -270,6 +270,20 @@ def test_an_import_brings_nothing_back_that_was_destroyed_and_destroys_what_was_
     assert not (there.folder / "data/north/2026-05-01.json").exists()
 
 
+def test_a_key_that_each_of_two_homes_made_for_itself_is_told(
+    keys: KeyFolder, exported: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = KeyFolder(tmp_path / "there")
+    import_keys(there, exported, PASSPHRASE)
+    late = Owner("north", date(2026, 5, 6))
+    own, other = keys.for_sealing(late), there.for_sealing(late)
+    export_keys(there, tmp_path / "later.json", PASSPHRASE)
+    assert import_keys(keys, tmp_path / "later.json", PASSPHRASE) == (0, 0)
+    facts = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    assert [(one["owner"], one["left_out"], one["kept"]) for one in facts] == [(str(late), other.number, own.number)]
+    assert keys.for_sealing(late) == own
+
+
 def test_a_wrong_passphrase_another_file_and_another_home_are_refused(
     keys: KeyFolder, exported: Path, tmp_path: Path
 ) -> None:
