@@ -246,7 +246,8 @@ class KeyFolder:
     def take(self, held: dict[str, Any]) -> tuple[int, int]:
         """Add what `held` gave, here or elsewhere; how many data keys are new, and how many were destroyed by it.
 
-        What is here stays, and so does what was destroyed here. Raises `BadInput` for keys of another ring.
+        What is here and can be opened stays, and so does what was destroyed here. Raises `BadInput` for keys of another
+        ring.
         """
         # A rotation would remove the master keys that come.
         with self._alone("rotation"), self._alone():
@@ -258,7 +259,8 @@ class KeyFolder:
                 )
             for secret in held["masters"]:
                 self._write_master(bytes.fromhex(secret))
-            if known is None:
+            if known is None or not (self.folder / "master" / f"{known['master']}.key").exists():
+                # Of a restored home there may be the wrapped keys alone, and what is new is to be wrapped by a key.
                 self._write(self.folder / "ring.json", {"ring": held["ring"], "master": held["master"]})
             new = destroyed = 0
             for name, entry in sorted(held["files"].items(), reverse=True):
@@ -268,19 +270,29 @@ class KeyFolder:
                     path.unlink(missing_ok=True)
                     destroyed += 1
                 elif not name.startswith("destroyed/") and not mark.exists():
-                    here = self._read(path)
-                    if here is None:
-                        self._write(path, entry)
-                        new += 1
-                    elif here.get("number") != entry["number"]:
-                        # Two homes made one each. What the other sealed by it is read there alone.
-                        LOG.warning(
-                            "another key of this name is here",
-                            owner=entry["name"],
-                            kept=here.get("number"),
-                            left_out=entry["number"],
-                        )
+                    new += self._take(path, entry)
             return new, destroyed
+
+    def _take(self, path: Path, entry: dict[str, Any]) -> bool:
+        """Add a data key unless it is here and can be opened; whether it was added. Whoever asks holds the lock."""
+        try:
+            here = self._read(path)
+            if here is not None and here.get("number") not in (None, entry["number"]):
+                # Two homes made one each. What the other sealed by it is read there alone.
+                LOG.warning(
+                    "another key of this name is here",
+                    owner=entry["name"],
+                    kept=here["number"],
+                    left_out=entry["number"],
+                )
+                return False
+            if here is not None:
+                self._unwrap(path, here)
+                return False
+        except (DataKeyDamaged, MasterKeyMissing, MasterKeyWrong):
+            LOG.warning("a key that could not be opened is replaced", owner=entry["name"])
+        self._write(path, entry)
+        return True
 
     def data_files(self) -> Iterator[Path]:
         """Files of the data keys, the platform's among them."""

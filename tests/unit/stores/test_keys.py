@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import stat
 from datetime import date
 from pathlib import Path
@@ -268,6 +269,34 @@ def test_an_import_brings_nothing_back_that_was_destroyed_and_destroys_what_was_
     with pytest.raises(KeyDestroyed):
         there.for_sealing(NORTH)
     assert not (there.folder / "data/north/2026-05-01.json").exists()
+
+
+def test_an_export_of_before_a_rotation_opens_what_it_holds_in_a_home_that_has_only_wrapped_keys(
+    keys: KeyFolder, exported: Path
+) -> None:
+    before = [keys.for_sealing(owner) for owner in (*DAYS, None)]
+    late = keys.for_sealing(Owner("north", date(2026, 5, 6)))
+    keys.rotate()
+    # As after a restore: no backup holds a master key.
+    shutil.rmtree(keys.folder / "master")
+    assert import_keys(keys, exported, PASSPHRASE) == (6, 0)
+    assert [anew(keys).for_opening(one.name, one.number) for one in before] == before
+    anew(keys).for_sealing(Owner("north", date(2026, 5, 7)))
+    with pytest.raises(MasterKeyMissing):
+        anew(keys).for_opening(late.name, late.number)
+
+
+@pytest.mark.parametrize("harm", ["{", '{"name": "north/2026-05-01"}', None])
+def test_an_import_mends_a_key_whose_file_or_master_key_was_damaged(
+    keys: KeyFolder, exported: Path, harm: str | None
+) -> None:
+    kept = keys.for_sealing(NORTH)
+    if harm is None:
+        (keys.folder / "master" / f"{masters(keys)[0]}.key").write_text("00" * 32)
+    else:
+        (keys.folder / "data/north/2026-05-01.json").write_text(harm)
+    assert import_keys(keys, exported, PASSPHRASE) == (0 if harm is None else 1, 0)
+    assert anew(keys).for_sealing(NORTH) == kept
 
 
 def test_a_key_that_each_of_two_homes_made_for_itself_is_told(
