@@ -171,7 +171,12 @@ class S3Store:
             versions = self.client.list_objects(self.bucket, prefix=name, recursive=True, include_version=True)
             return [item.version_id for item in versions if item.object_name == name]
 
-        for version in self.asked(key, kept):
+        try:
+            found = self.asked(key, kept)
+        except NotOffered:
+            # It keeps none then.
+            found = [None]
+        for version in found:
             self.asked(key, partial(self.client.remove_object, self.bucket, name, version_id=version))
 
     def stamps(self) -> Iterator[tuple[str, str]]:

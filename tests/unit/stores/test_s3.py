@@ -79,6 +79,14 @@ def test_a_bucket_that_is_missing_is_told_with_the_setting_that_names_it(s3_serv
     assert "ITS_BACKUP__URL" in told.value.hint
 
 
+def test_a_server_that_knows_no_versions_erases_what_it_has(store: S3Store, s3_server: Any) -> None:
+    store.put("a", b"key")
+    s3_server.faults = ["NotImplemented"]
+    store.erase("a")
+    assert not store.exists("a")
+    store.erase("a")
+
+
 def test_what_will_not_pass_is_asked_once(store: S3Store, s3_server: Any) -> None:
     for fault, error in (("AccessDenied", BadInput), ("NoSuchKey", NotFound), ("EntityTooLarge", ServerUnavailable)):
         s3_server.faults = [fault] * 3
