@@ -16,7 +16,7 @@ from importlib.metadata import version
 from its_platform.backup import databases, members
 from its_platform.backup.keys import mirror_keys
 from its_platform.backup.members import Source
-from its_platform.backup.target import Backup, BackupDamaged, Member, Target, claim, list_backups
+from its_platform.backup.target import Backup, BackupDamaged, Member, Target, check_apart, claim, list_backups
 from its_platform.errors import LeaseHeld, NotFound
 from its_platform.settings import Settings
 from its_platform.stores.database import server_version
@@ -40,9 +40,10 @@ class Created:
 def create_backup(settings: Settings, target: Target, progress: Progress = no_progress) -> Created:
     """Copy everything to the target. The platform may run meanwhile; its object store and database have to.
 
-    Raises `LeaseHeld` while another one of this home is made, `BadInput` where the target is another platform's,
-    `StorageFull` and `ServerUnavailable`. What was sent before stays, and need not be sent again.
+    Raises `LeaseHeld` while another one of this home is made, `BadInput` where the target is another platform's or lies
+    in the object store, `StorageFull` and `ServerUnavailable`. What was sent before stays, and need not be sent again.
     """
+    check_apart(settings, target)
     with alone(settings), Journal(settings).step("backup.created", target.name, is_vital=True) as detail:
         Journal(settings).settle()
         target.prepare()

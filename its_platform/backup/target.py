@@ -22,7 +22,7 @@ from its_platform.errors import BadInput, NotFound, PermanentError
 from its_platform.private_files import write_file
 from its_platform.settings import Settings
 from its_platform.stores.directory import UNFINISHED
-from its_platform.stores.objects import DirectoryStore, ObjectDamaged, S3Store
+from its_platform.stores.objects import DirectoryStore, ObjectDamaged, S3Store, open_plain
 
 SCHEMA = 1
 CHUNK = 16 * 1024 * 1024
@@ -252,6 +252,27 @@ def is_claimed(settings: Settings, target: Target) -> bool:
             "Choose another folder or prefix; `its backup restore` continues that one.",
         )
     return True
+
+
+def check_apart(settings: Settings, target: Target) -> None:
+    """Raises `BadInput` for a target that lies in the object store, whose objects are copied.
+
+    Each backup would hold those before it, and the keys that are to be in none.
+    """
+    store, own = target.store, open_plain(settings)
+    if isinstance(store, DirectoryStore):
+        is_within = isinstance(own, DirectoryStore) and store.folder.resolve().is_relative_to(own.folder.resolve())
+    else:
+        is_within = (
+            isinstance(own, S3Store)
+            and (store.endpoint, store.bucket) == (own.endpoint, own.bucket)
+            and store.prefix.startswith(own.prefix)
+        )
+    if is_within:
+        raise BadInput(
+            f"{target.name} lies in the object store, which is to be copied there.",
+            "Choose a folder or a bucket of its own, best on another machine.",
+        )
 
 
 def blob_key(digest: str) -> str:

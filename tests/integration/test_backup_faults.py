@@ -201,6 +201,19 @@ def test_a_full_disk_is_told_and_leaves_no_backup(home: Settings, target: Target
     assert create_backup(home, target).backup.members == MEMBERS
 
 
+def test_a_place_within_the_object_store_is_refused(home: Settings) -> None:
+    within = home.home / "objects" / "copies"
+    within.mkdir()
+    with pytest.raises(BadInput, match="lies in the object store"):
+        create_backup(home, open_target(home, within.as_uri()))
+    bucket = "s3+https://key:secret@127.0.0.1:1/bucket"
+    url = f"{bucket}/copies"
+    same = home.model_copy(update={"objects_url": bucket, "backup": home.backup.model_copy(update={"url": url})})
+    with pytest.raises(BadInput, match="lies in the object store"):
+        create_backup(same, open_target(same))
+    assert list(within.iterdir()) == []
+
+
 def test_a_server_that_is_away_is_told_with_the_setting_that_names_it(home: Settings) -> None:
     url = "s3+https://key:secret@127.0.0.1:1/bucket"
     away = home.model_copy(update={"backup": home.backup.model_copy(update={"url": url})})
