@@ -1,6 +1,7 @@
 """Watches the front's log: enough new predictions start the job `watch`."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +21,12 @@ def oldest_file_s(spool: Path) -> float:
 
     A file of the future was written before the clock was set back, and is as old as it is ahead.
     """
-    return max((abs(time.time() - file.stat().st_mtime) for file in spool.glob("*.jsonl")), default=0.0)
+    ages = [0.0]
+    for file in spool.glob("*.jsonl"):
+        # One that is collected meanwhile waits no more.
+        with suppress(FileNotFoundError):
+            ages.append(abs(time.time() - file.stat().st_mtime))
+    return max(ages)
 
 
 def predictions_sensor(interval_s: int, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:

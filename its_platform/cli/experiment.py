@@ -40,6 +40,7 @@ def start(
         float | None,
         typer.Option(help="How much a block of one camera and one minute scatters.", show_default="as it did lately"),
     ] = None,
+    days: Annotated[float, typer.Option(help="How long it may last, whatever comes in.")] = 28.0,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say how many blocks it needs; begin nothing.")
     ] = False,
@@ -51,7 +52,9 @@ def start(
 
     stores = _stores()
     numbers = [experiments.version_at(stores, named) for named in (control, challenger)]
-    asked = experiments.Question(numbers[0], numbers[1], hypothesis, measure, effect, deviation, share, alpha, power)
+    asked = experiments.Question(
+        numbers[0], numbers[1], hypothesis, measure, effect, deviation, share, alpha, power, days
+    )
     if plan_only:
         plan = experiments.plan_for(stores, asked)
         emit(plan, json, lambda: _facts_table(_plan_facts(plan)))
@@ -167,6 +170,7 @@ def _plan_facts(plan: Plan) -> dict[str, Any]:
         "share": f"{plan.percent:g} %",
         "alpha, power": [plan.alpha, plan.power],
         "blocks at most": plan.blocks,
+        "days at most": plan.days,
     }
 
 

@@ -52,10 +52,12 @@ class Finding:
         return asdict(self)
 
 
-def judge_experiment(observed: Observed, plan: Plan, settings: CanarySettings, latency_ratio: float) -> Finding:
+def judge_experiment(
+    observed: Observed, plan: Plan, settings: CanarySettings, latency_ratio: float, is_over: bool = False
+) -> Finding:
     """What the blocks say so far; the order of the blocks is the one in which they came in.
 
-    settings, latency_ratio: the canary's limits to failures and to latency.
+    settings, latency_ratio: the canary's limits to failures and to latency. is_over: the days of the plan have passed.
     """
     numbers: dict[str, float] = {"pictures": observed.safety.pictures}
     against = unsafe(observed.safety, settings, latency_ratio, numbers)
@@ -67,15 +69,17 @@ def judge_experiment(observed: Observed, plan: Plan, settings: CanarySettings, l
         own = [(block, value) for block, value in zip(blocks, values, strict=True) if block.light == light]
         has_both = _has_both([block for block, _ in own], plan)
         by_light[light] = _effect([value for _, value in own], plan, plan.alpha / len(LIGHTS), has_both)
-    decision, reason = ("unsafe", "; ".join(against)) if against else _decision(overall, plan)
+    decision, reason = ("unsafe", "; ".join(against)) if against else _decision(overall, plan, is_over)
     arms = [[block.value for block in blocks if block.is_challengers == drawn] for drawn in (False, True)]
     control, challenger = ((len(arm), fmean(arm) if arm else None) for arm in arms)
     return Finding(decision, (reason,), overall, plan.blocks, by_light, control, challenger, numbers)
 
 
-def _decision(overall: Effect, plan: Plan) -> tuple[Decision | None, str]:
+def _decision(overall: Effect, plan: Plan, is_over: bool) -> tuple[Decision | None, str]:
+    few = f"not enough evidence: {overall.blocks} of {plan.blocks} blocks"
+    late = f"{few} in the {plan.days:g} days of the plan"
     if overall.effect is None or overall.low is None or overall.high is None:
-        return None, f"not enough evidence: {overall.blocks} of {plan.blocks} blocks"
+        return ("not_found", late) if is_over else (None, few)
     said = f"{overall.effect:+.4g} {MEASURES[plan.measure].said} ({overall.low:+.4g} to {overall.high:+.4g})"
     if overall.low > 0 or overall.high < 0:
         way = "more" if overall.low > 0 else "less"
@@ -84,7 +88,7 @@ def _decision(overall: Effect, plan: Plan) -> tuple[Decision | None, str]:
         return "no_difference", f"any difference is smaller than {plan.effect:g}: {said} in {overall.blocks} blocks"
     if overall.blocks >= plan.blocks:
         return "not_found", f"not enough evidence of a difference in all {plan.blocks} blocks of the plan: {said}"
-    return None, f"not enough evidence: {overall.blocks} of {plan.blocks} blocks, {said}"
+    return ("not_found", f"{late}: {said}") if is_over else (None, f"{few}, {said}")
 
 
 def _effect(values: Sequence[float], plan: Plan, alpha: float, has_both: bool) -> Effect:

@@ -22,6 +22,8 @@ MeasureName = Literal["boxes", "confidence", "latency_ms", "f1"]
 MOST_DEVIATIONS = 5.0
 # Four weeks of fifty cameras; an experiment that needs more asks for something that is not worth finding.
 MOST_BLOCKS = 2_000_000
+# A training by the sensor waits for an experiment, so that none may last for ever.
+USUAL_DAYS, MOST_DAYS = 28.0, 366.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Plan:
 
     effect: the smallest difference of interest, and deviation: the standard deviation of a block around what is
     expected of it, both in the measure's unit. baseline: what is expected of a camera before it was seen. percent: of
-    the blocks, those that the challenger answers. blocks: at most so many.
+    the blocks, those that the challenger answers. blocks, days: at most so many, whatever comes in.
     """
 
     measure: MeasureName
@@ -61,6 +63,7 @@ class Plan:
     alpha: float
     power: float
     blocks: int
+    days: float = USUAL_DAYS
 
     @property
     def share(self) -> float:
@@ -81,7 +84,14 @@ class Plan:
 
 
 def plan_experiment(
-    measure: str, effect: float, deviation: float, baseline: float, percent: float, alpha: float, power: float
+    measure: str,
+    effect: float,
+    deviation: float,
+    baseline: float,
+    percent: float,
+    alpha: float,
+    power: float,
+    days: float = USUAL_DAYS,
 ) -> Plan:
     """A plan with the number of blocks that it needs. Raises `BadInput` for what cannot be planned."""
     name = measure_named(measure).name
@@ -93,9 +103,11 @@ def plan_experiment(
         raise BadInput("The challenger answers more than 0 and less than 100 per cent of the blocks.", "Give --share.")
     if not 0 < alpha < 0.5 or not 0.5 <= power < 1:
         raise BadInput("Alpha lies between 0 and 0.5, power between 0.5 and 1.", "0.05 and 0.8 are usual.")
+    if not 0 < days <= MOST_DAYS:
+        raise BadInput(f"An experiment lasts for more than 0 and at most {MOST_DAYS:g} days.", "28 are usual.")
     share = percent / 100
     blocks = blocks_needed(effect, spread(name, deviation, share), half_width(name, deviation, share), alpha, power)
-    return Plan(name, effect, deviation, baseline, percent, alpha, power, blocks)
+    return Plan(name, effect, deviation, baseline, percent, alpha, power, blocks, days)
 
 
 def measure_named(name: str) -> Measure:

@@ -13,7 +13,7 @@ from typing import Any
 from its_platform.errors import BadInput
 from its_platform.experiments.blocks import observe, pilot
 from its_platform.experiments.judging import Finding, judge_experiment
-from its_platform.experiments.planning import MEASURES, Plan, measure_named, plan_experiment
+from its_platform.experiments.planning import MEASURES, USUAL_DAYS, Plan, measure_named, plan_experiment
 from its_platform.release import served, truth
 from its_platform.release.experiment import (
     Experiment,
@@ -40,7 +40,10 @@ PILOT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be found out. effect, deviation: in the measure's unit; deviation None: as the log has it."""
+    """What is to be found out. effect, deviation: in the measure's unit; deviation None: as the log has it.
+
+    days: how long it may last.
+    """
 
     control: int
     challenger: int
@@ -51,6 +54,7 @@ class Question:
     percent: float = 50.0
     alpha: float = 0.05
     power: float = 0.8
+    days: float = USUAL_DAYS
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ def plan_for(stores: Stores, asked: Question) -> Plan:
             f"The log does not say how much {measure.said} of version {asked.control} scatter.",
             "Give --deviation: the standard deviation of a block of one camera and one minute.",
         )
-    return plan_experiment(measure.name, asked.effect, deviation, baseline, asked.percent, asked.alpha, asked.power)
+    return plan_experiment(
+        measure.name, asked.effect, deviation, baseline, asked.percent, asked.alpha, asked.power, asked.days
+    )
 
 
 def start_experiment(
@@ -154,7 +160,8 @@ def _find(stores: Stores, looked_at: Experiment) -> Finding:
     settings = stores.settings
     plan = Plan(**looked_at.plan)
     observed = observe(stores, looked_at, plan)
-    return judge_experiment(observed, plan, settings.canary, settings.gates.latency_ratio)
+    is_over = datetime.now(UTC) - looked_at.since >= timedelta(days=plan.days)
+    return judge_experiment(observed, plan, settings.canary, settings.gates.latency_ratio, is_over)
 
 
 def _end(held: Lease, outside: Outside, running: Experiment, finding: Finding, by: str) -> None:

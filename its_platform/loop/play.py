@@ -161,9 +161,11 @@ def asked_before(play: Play, since: datetime, until: datetime) -> set[tuple[str,
 
 
 def _spooled(settings: Settings) -> set[tuple[str, datetime]]:
+    from its_platform.serving.log_table import waiting
+
     rows: set[tuple[str, datetime]] = set()
-    for file in settings.spool.glob("*.jsonl"):
-        for line in file.read_text("utf-8").splitlines():
+    for content in waiting(settings.spool):
+        for line in content.decode().splitlines():
             row = json.loads(line)
             if row["purpose"] == "live":
                 rows.add((row["camera_id"], datetime.fromisoformat(row["at"])))

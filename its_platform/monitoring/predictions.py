@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from its_platform.serving.log_table import LogTable, LogUnreadable, day_of, moment_of
+from its_platform.serving.log_table import LogTable, LogUnreadable, day_of, moment_of, waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def refused_lines(stores: Stores) -> int:
 
 def waiting_rows(settings: Settings) -> int:
     """How many lines wait in finished spool files."""
-    return sum(file.read_bytes().count(b"\n") for file in sorted(settings.spool.glob("*.jsonl")))
+    return sum(content.count(b"\n") for content in waiting(settings.spool))
 
 
 def lost_rows(stores: Stores) -> int:

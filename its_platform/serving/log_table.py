@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,6 +157,13 @@ class LogTable:
                 f"The log cannot be added to the table of {self.name}: {error}.",
                 "The spool files are kept; try again.",
             ) from error
+
+
+def waiting(spool: Path) -> Iterator[bytes]:
+    """The contents of finished files. One that is collected meanwhile is passed over: its rows are in the table."""
+    for file in spool.glob("*.jsonl"):
+        with suppress(FileNotFoundError):
+            yield file.read_bytes()
 
 
 def moment_of(text: str) -> datetime:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from its_platform.serving.log_table import LogTable, moment_of
+from its_platform.serving.log_table import LogTable, moment_of, waiting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +65,7 @@ def collect_pairs(stores: Stores) -> int:
 
 def waiting_pairs(settings: Settings) -> int:
     """How many pairs wait in finished spool files."""
-    return sum(file.read_bytes().count(b"\n") for file in sorted(settings.pairs_spool.glob("*.jsonl")))
+    return sum(content.count(b"\n") for content in waiting(settings.pairs_spool))
 
 
 def read_pairs(stores: Stores, production: int, canary: int, since: datetime) -> list[Pair]:

@@ -29,8 +29,8 @@ def observed(count: int, effect: float, scatter: float = 1.0, light: str = "day"
     return Observed(tuple(blocks), safety)
 
 
-def judged(given: Observed) -> Finding:
-    return judge_experiment(given, PLAN, CanarySettings(), 1.5)
+def judged(given: Observed, is_over: bool = False) -> Finding:
+    return judge_experiment(given, PLAN, CanarySettings(), 1.5, is_over)
 
 
 def test_a_true_difference_is_found_with_its_size_in_the_interval() -> None:
@@ -48,6 +48,15 @@ def test_without_a_difference_the_plan_ends_at_its_last_block_and_says_that_it_i
     assert before.reasons[0].startswith(f"not enough evidence: {PLAN.blocks - 1} of {PLAN.blocks} blocks")
     assert at_the_end.decision == "not_found"
     assert at_the_end.overall.blocks == PLAN.blocks, "what came in after the last block of the plan is not looked at"
+
+
+def test_what_lasts_for_longer_than_planned_ends_without_its_blocks() -> None:
+    for given in (observed(10, 0.3), Observed((), SAFE)):
+        finding = judged(given, is_over=True)
+        assert finding.decision == "not_found"
+        said = f"not enough evidence: {len(given.blocks)} of {PLAN.blocks} blocks in the 28 days of the plan"
+        assert finding.reasons[0].startswith(said)
+    assert judged(observed(PLAN.blocks, 1.5), is_over=True).decision == "difference"
 
 
 def test_where_any_difference_is_too_small_to_be_of_interest_it_ends_early() -> None:

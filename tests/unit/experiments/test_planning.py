@@ -78,6 +78,7 @@ def test_the_unit_of_a_measure_changes_nothing() -> None:
         ({"deviation": float("nan")}, "scatter by more than 0"),
         ({"percent": 100.0}, "less than 100"),
         ({"power": 1.0}, "power between"),
+        ({"days": 0.0}, "more than 0 and at most 366 days"),
     ],
 )
 def test_what_cannot_be_planned_is_said_in_one_line(changed: dict[str, object], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -52,8 +53,8 @@ class Laboratory(Platform):
 
     files: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
 
-    def start(self, challenger: int = 2, effect: float = 1.0, control: int = 1) -> Experiment:
-        asked = Question(control, challenger, "it sees more at dusk", effect=effect, deviation=1.0)
+    def start(self, challenger: int = 2, effect: float = 1.0, control: int = 1, days: float = 28.0) -> Experiment:
+        asked = Question(control, challenger, "it sees more at dusk", effect=effect, deviation=1.0, days=days)
         return start_experiment(self.stores, asked, "ada", outside=self.outside)
 
     def look(self) -> ExperimentLook | None:
@@ -150,6 +151,14 @@ def test_one_that_finds_nothing_ends_at_the_last_block_of_its_plan(laboratory: L
     laboratory.live(plan["blocks"] // 2 + 1, effect=0.3)
     laboratory.look()
     laboratory.assert_ended("not_found", f"in all {plan['blocks']} blocks")
+
+
+def test_one_without_traffic_ends_when_its_days_have_passed(laboratory: Laboratory) -> None:
+    """A training by the sensor waits for it, and nothing of what it waits for need ever come."""
+    plan = laboratory.start(days=0.000_01).plan
+    time.sleep(1)
+    laboratory.look()
+    laboratory.assert_ended("not_found", f"not enough evidence: 0 of {plan['blocks']} blocks in the 1e-05 days")
 
 
 def test_a_slow_challenger_ends_it_at_once(laboratory: Laboratory) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from its_platform.errors import BadInput
+from its_platform.serving.log_table import waiting
 from its_platform.telemetry import parse_time
 from sensors.drift import PATIENCE, is_to_wait, learn_config
 from sensors.footage import LONGEST_PAUSE_S, next_try
@@ -85,3 +86,11 @@ def test_predictions_that_were_written_before_the_clock_was_set_back_do_not_wait
     file.write_text("{}\n")
     os.utime(file, (time.time() + 86_400, time.time() + 86_400))
     assert oldest_file_s(tmp_path) > 86_000
+
+
+def test_a_file_that_is_collected_while_the_sensor_looks_waits_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "predictions-a.jsonl").write_text("{}\n{}\n")
+    found = [*tmp_path.glob("*.jsonl"), tmp_path / "predictions-b.jsonl"]
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter(found))
+    assert sum(content.count(b"\n") for content in waiting(tmp_path)) == 2
+    assert oldest_file_s(tmp_path) < 60
