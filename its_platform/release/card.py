@@ -21,10 +21,10 @@ from its_platform.errors import ItsError
 from its_platform.model.export import digest_of
 from its_platform.model.registered import EVALUATION, ONNX, version_folder
 from its_platform.model.scoring import ANY_CLASS, Evaluation, SliceScore
-from its_platform.release.gates import GOLDEN, is_passed
+from its_platform.release.gates import GOLDEN, failing, is_passed
 from its_platform.release.measured import card_reader
 from its_platform.release.truth import Release, ReleaseChange, history
-from its_platform.release.verdicts import Judgement, Waiver, latest_judgement, waivers
+from its_platform.release.verdicts import REJECTED, Judgement, Waiver, is_rejected, latest_judgement, waivers
 from its_platform.stores.registry import MODEL_NAME, ModelVersion, translated
 from its_platform.telemetry import get_log
 
@@ -87,7 +87,11 @@ class ModelCard:
         """What the gates say of it, in two words."""
         if self.judgement is None:
             return "not judged"
-        return "passed" if is_passed(self.judgement.results, {one.gate for one in self.waivers}) else "not passed"
+        return "passed" if is_passed(self.judgement.results, self._waived) else "not passed"
+
+    @property
+    def _waived(self) -> set[str]:
+        return {one.gate for one in self.waivers}
 
     def scores(self) -> list[tuple[SliceScore, SliceScore | None]]:
         """Of each slice the mean over classes and, beside it, the score with classes ignored."""
@@ -133,14 +137,22 @@ class ModelCard:
         lines = [
             f"**{self.version.family}**, {size_text(self.version.image_size)} px, {', '.join(self.version.classes)}; "
             f"dataset {self.version.dataset_version}.",
-            f"Gates: **{self.outcome}**.",
+            f"Gates: **{self.outcome}**{self._stopped_by()}.",
         ]
+        if is_rejected(self.version, self.waivers):
+            lines.append(f"**Rejected**, {self.version.tags[REJECTED]}.")
         if whole is not None and anyhow is not None:
             lines.append(
                 f"Golden set: mAP50 {whole.ap50:.3f}, AP50 of any class {anyhow.ap50:.3f}, {whole.boxes} boxes."
             )
         lines.append(f"The model card is `{ARTEFACTS}/{HTML}` among the artefacts of run {self.version.run_id}.")
         return "\n\n".join(lines)[:DESCRIPTION_LETTERS]
+
+    def _stopped_by(self) -> str:
+        """The gates that are in the way, in brackets, each once whatever the number of slices."""
+        failed = failing(self.judgement.results, self._waived) if self.judgement else []
+        names = dict.fromkeys(result.name for result in failed)
+        return f" ({', '.join(names)})" if names else ""
 
 
 def read_model_card(stores: Stores, version: int) -> ModelCard:

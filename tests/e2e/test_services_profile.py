@@ -1,21 +1,26 @@
-"""The loop closes on real servers, brought up and down by the commands of a user: PostgreSQL, an S3 server, Redis."""
+"""The whole demo on real servers, brought up and down by the commands of a user: PostgreSQL, an S3 server, Redis.
+
+The loop closes; then two bad models come: one that a gate stops, one that only the canary can catch.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
 
 from e2e.checkout import Checkout, checkout_at
-from e2e.screens import find_chromium, shoot
+from e2e.screens import Screen, find_chromium, shoot
 from its_platform.alerting import prometheus
+from its_platform.pages import page_address
 from its_platform.serving.repository import cache_counts
 from its_platform.settings import load_settings
 from needs import need, need_prometheus, need_stores
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(3000)]
 STORES = ("postgres", "objects", "redis")
 
 
@@ -35,12 +40,30 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 def summary(services: Checkout) -> dict:
     up = services.its("up", "--profile", "services", "--json", timeout=600)
     assert up.returncode == 0, up.stderr[-3000:]
-    demo = services.its("demo", "--scale", "tiny", "--keep-up", timeout=1200)
-    assert demo.returncode == 0, demo.stderr[-3000:]
-    return json.loads((services.home / "demo" / "summary.json").read_text("utf-8"))
+    return facts_of(services, "demo", within_s=1800)
+
+
+@pytest.fixture(scope="module")
+def played(services: Checkout, summary: dict) -> dict[str, Any]:
+    return facts_of(services, "demo", "release", within_s=1200)
+
+
+@pytest.fixture(scope="module")
+def releases(services: Checkout, played: dict[str, Any]) -> list[dict[str, Any]]:
+    told = services.its("release", "history", "--json")
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout)
+
+
+def facts_of(checkout: Checkout, *words: str, within_s: float) -> dict[str, Any]:
+    """What a play came to; it fails by itself where a promise on accuracy or drift is not kept."""
+    done = checkout.its(*words, "--keep-up", "--json", timeout=within_s)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
 
 
 def test_the_loop_closes_on_them(summary: dict) -> None:
+    assert summary["kept"]
     assert summary["duplicates"] == {"frames": 0, "predictions": 0, "models": 0}
     assert summary["served_versions"]["production"] == summary["model_versions"][-1]["version"]
     assert summary["retrain_run_id"]
@@ -110,7 +133,56 @@ def test_the_marts_are_built_in_the_server(summary: dict, services: Checkout) ->
     assert not list((services.home / "warehouse").glob("*.duckdb"))
 
 
-def test_the_doctor_finds_nothing_wrong(summary: dict, services: Checkout) -> None:
+def test_a_gate_stops_permuted_labels_before_any_traffic(
+    played: dict[str, Any], releases: list[dict[str, Any]]
+) -> None:
+    assert {"class_floor", "slice_regression"} <= {gate["name"] for gate in played["permuted"]["gates"]}
+    assert played["permuted"]["version"] not in {
+        row["version"] for row in releases if row["stage"] in ("canary", "production")
+    }
+
+
+def test_the_canary_catches_what_the_golden_set_cannot_show(
+    played: dict[str, Any], summary: dict, releases: list[dict[str, Any]]
+) -> None:
+    (trial,) = [row for row in releases if row["stage"] == "canary" and row["version"] == played["blind"]]
+    assert trial["until"] is not None
+    assert "truth" in played["caught"]["why"]
+    assert played["blind"] not in {row["version"] for row in releases if row["stage"] == "production"}
+    assert played["served"] == summary["model_versions"][-1]["version"]
+
+
+def test_its_report_is_one_page_with_pictures_of_what_the_canary_missed(
+    played: dict[str, Any], services: Checkout
+) -> None:
+    page = (services.home / "demo" / "release.html").read_text("utf-8")
+    assert page.count("data:image/") == len(played["caught"]["pictures"]) >= 2
+    assert played["caught"]["why"] in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_both_are_on_the_pages_of_dagster_and_mlflow(
+    played: dict[str, Any], services: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in services.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    dagster, mlflow = (page_address(settings, port) for port in (settings.ports.dagster, settings.ports.mlflow))
+    permuted, blind = played["permuted"], played["blind"]
+    version = f"{mlflow}/#/models/traffic-detector/versions"
+    screens = [
+        Screen("permuted-run", f"{dagster}/runs/{permuted['run_id']}", ("Failure", "gates_are_passed")),
+        Screen("release-runs", f"{dagster}/runs?q[0]=job%3Arelease", ("release",)),
+        Screen("canary-runs", f"{dagster}/runs?q[0]=job%3Acanary", ("canary",)),
+        Screen("permuted-version", f"{version}/{permuted['version']}", ("not passed", "class_floor")),
+        Screen("blind-version", f"{version}/{blind}", ("Rejected", "with a truth")),
+    ]
+    missing = shoot(settings, services.home / "screens", screens)
+    assert missing == {screen.name: [] for screen in screens}
+
+
+def test_the_doctor_finds_nothing_wrong(played: dict[str, Any], services: Checkout) -> None:
     told = services.its("doctor")
     assert told.returncode == 0, told.stdout[-3000:]
 

@@ -182,7 +182,8 @@ def test_the_card_lies_with_the_run_and_its_gist_on_the_page_of_the_version(regi
         "card/model_card.md",
     }
     described = client.get_model_version(MODEL_NAME, "1").description
-    assert "Gates: **not passed**" in described
+    assert "Gates: **not passed** (accuracy_floor)." in described
+    assert "Rejected" not in described
     assert "AP50 of any class 0.900" in described
     assert registered.registry.get(MODEL_NAME, 1) == before, "the version itself is as it was registered"
 
@@ -193,6 +194,13 @@ def test_a_card_written_again_says_what_was_waived_since(registered: Stores) -> 
     verdicts.waive(registered, known, "accuracy_floor", "Ada", "a first try")
     assert publish_card(registered, 1).outcome == "passed"
     assert "Gates: **passed**" in registered.registry.client().get_model_version(MODEL_NAME, "1").description
+
+
+def test_the_page_of_the_version_says_that_it_was_rejected_and_why(registered: Stores) -> None:
+    registered.registry.set_tag(MODEL_NAME, 1, "rejected", "2026-05-01 by the sensor: it is worse")
+    publish_card(registered, 1)
+    described = registered.registry.client().get_model_version(MODEL_NAME, "1").description
+    assert "**Rejected**, 2026-05-01 by the sensor: it is worse." in described
 
 
 @pytest.fixture
