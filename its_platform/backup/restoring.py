@@ -1,7 +1,8 @@
 """Bring a backup back into an empty home, here or on another machine, at this or another path.
 
 Everything is made in `.restoring` inside the home, checked while it is written, and moved into place at the end: a
-restore that is killed leaves a home in which there is nothing yet, and the next one begins again.
+restore that is killed leaves a home in which there is nothing yet, and the next one begins again. Killed in the moment
+of that move it leaves a part of it, which the next one refuses as data.
 """
 
 from __future__ import annotations
@@ -203,6 +204,11 @@ def _check_empty(home: Path) -> None:
     there = sorted(entry.name for entry in home.iterdir()) if home.is_dir() else []
     data = [name for name in there if name not in {SPACE, KEYS, WAITING}]
     data += [f"{KEYS}/{entry.name}" for entry in sorted((home / KEYS).glob("[!.]*")) if entry.name != MASTER]
+    if data and (home / SPACE).is_dir():
+        raise BadInput(
+            f"The home {home} has data in it ({data[0]}), and a restore that was killed, maybe while it moved that.",
+            "If nobody has used it since, remove all but the master key and begin again; else name an empty folder.",
+        )
     if home.is_file() or data:
         what = f"has data in it ({data[0]})" if data else "is a file"
         raise BadInput(f"The home {home} {what}.", "Name a new or an empty folder; only the master key may lie in it.")

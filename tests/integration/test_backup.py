@@ -197,6 +197,17 @@ def test_a_home_with_data_is_refused(drill: Drill) -> None:
         restore_backup(drill.target, drill.made.backup.id, drill.second.home)
 
 
+def test_a_part_that_a_killed_restore_may_have_moved_is_told_and_left_alone(drill: Drill) -> None:
+    space = drill.second.home / ".restoring"
+    space.mkdir()
+    try:
+        with pytest.raises(BadInput, match="a restore that was killed"):
+            restore_backup(drill.target, drill.made.backup.id, drill.second.home)
+        assert space.is_dir()
+    finally:
+        space.rmdir()
+
+
 def test_two_backups_of_one_home_at_once_are_refused(drill: Drill) -> None:
     with alone(drill.second), pytest.raises(LeaseHeld):
         create_backup(drill.second, drill.target)

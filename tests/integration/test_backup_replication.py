@@ -67,17 +67,21 @@ def _wait(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def machine(servers: Settings, second_server: Settings) -> Settings:
+def machine(servers: Settings, second_server: Settings) -> Iterator[Settings]:
     """The first machine, whose backups go to the second server."""
     key, secret = objects_key(second_server)
     url = f"s3+https://{key}:{secret}@{second_server.host}:{second_server.ports.objects}/copies/city"
     backup = servers.backup.model_copy(update={"url": url, "authority": second_server.certificates / "ca.pem"})
     for number in range(12):
         open_plain(servers).put(f"frames/copied-{number:02d}.jpg", FRAME + bytes([number]))
-    (keys_folder(servers.home) / "data" / "north").mkdir(parents=True, exist_ok=True)
+    keys = keys_folder(servers.home)
+    (keys / "data" / "north").mkdir(parents=True, exist_ok=True)
     for day in ("2026-05-01", "2026-05-02"):
-        (keys_folder(servers.home) / "data" / "north" / f"{day}.json").write_text(day)
-    return servers.model_copy(update={"backup": backup})
+        (keys / "data" / "north" / f"{day}.json").write_text(day)
+    yield servers.model_copy(update={"backup": backup})
+    # They open nothing, and other tests seal with keys of these servers.
+    for camera in ("data/north", "data/south", "destroyed/south"):
+        shutil.rmtree(keys / camera, ignore_errors=True)
 
 
 def test_the_second_server_gets_everything_once(machine: Settings) -> None:

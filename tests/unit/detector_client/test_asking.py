@@ -247,6 +247,14 @@ async def test_neighbours_of_one_shape_share_a_request() -> None:
     assert [len(answer.detections) for answer in answers] == [1] * 5
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt also in a process that was begun in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class TestSynchronous:
     @pytest.fixture
     def client(self) -> Iterator[DetectorClient]:
@@ -276,7 +284,9 @@ class TestSynchronous:
             with pytest.raises(Unavailable, match="closed"):
                 waiting.result(timeout=5)
 
-    def test_a_thread_that_is_interrupted_among_many_pictures_is_told_that_and_nothing_else(self) -> None:
+    def test_a_thread_that_is_interrupted_among_many_pictures_is_told_that_and_nothing_else(
+        self, interruptible: None
+    ) -> None:
         async def slow() -> Result:
             # As Ctrl-C does, while the thread waits for this answer.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
