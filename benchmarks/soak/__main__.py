@@ -51,7 +51,7 @@ def main() -> int:
     try:
         return soak(asked.minutes, asked.repeats, console)
     except KeyboardInterrupt:
-        console.print("interrupted: everything is stopped, and nothing was written")
+        console.print("interrupted: everything is stopped; the repeats that had ended are in soak in the home folder")
         return 130
     except (ItsError, RuntimeError) as error:
         console.print(f"broken off: {error}", style="red", markup=False)
@@ -72,10 +72,9 @@ def soak(minutes: float, repeats: int, console: Console) -> int:
             progress("soak", number - 1, repeats, f"repeat {number}")
             place = folder / f"repeat-{number}"
             found.append(one_repeat(number, minutes * 60 / repeats, profile, place, progress))
+            # After each: one that breaks off must not take those before it along.
+            keep(found, folder, setting)
         progress("soak", repeats, repeats)
-    samples = [samples_in(folder / f"repeat-{one.number}" / "samples.jsonl") for one in found]
-    (folder / "soak.json").write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
-    (folder / "report.html").write_text(page_of(found, samples, setting), "utf-8")
     block = block_of(found, setting)
     console.print(block, markup=False)
     console.print(f"{folder / 'report.html'}")
@@ -85,6 +84,13 @@ def soak(minutes: float, repeats: int, console: Console) -> int:
         console.print(f"{RESULTS.relative_to(REPOSITORY)} stays as it is: that is for an hour in three repeats")
     console.print(verdict_words(found).replace("**", ""), markup=False)
     return 1 if any(reasons(one) for one in found) else 0
+
+
+def keep(found: list[Repeat], folder: Path, setting: Setting) -> None:
+    """Write the figures and the page of the repeats that have ended."""
+    samples = [samples_in(folder / f"repeat-{one.number}" / "samples.jsonl") for one in found]
+    (folder / "soak.json").write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
+    (folder / "report.html").write_text(page_of(found, samples, setting), "utf-8")
 
 
 def setting_of(minutes: float, repeats: int, profile: str) -> Setting:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from footprint import Footprint
+from soak import __main__ as command
 from soak.page import BEGIN, END, Setting, block_of, page_of, put_block, verdict_words, write_block
 from soak.reckoning import (
     Growth,
@@ -237,6 +239,27 @@ def test_a_document_without_its_two_markers_is_left_alone(text: str) -> None:
 def test_the_results_page_has_the_markers() -> None:
     text = (Path(__file__).parents[3] / "docs" / "results.md").read_text("utf-8")
     assert "new figures" in put_block(text, "new figures")
+
+
+def test_a_repeat_that_breaks_off_leaves_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_repeat(number: int, seconds: float, profile: str, folder: Path, progress: object) -> Repeat:
+        if number == 2:
+            raise RuntimeError("the load ended before Triton was killed")
+        folder.mkdir(parents=True)
+        one = {"at": 1.0, "parts": {"triton": asdict(HELD)}}
+        (folder / "samples.jsonl").write_text(json.dumps(one) + "\n" + json.dumps(one | {"at": 2.0}) + "\n")
+        return REPEAT
+
+    monkeypatch.setattr(command, "one_repeat", one_repeat)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    monkeypatch.setenv("ITS_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["soak", "--minutes", "3", "--repeats", "2"])
+    assert command.main() == 1
+    assert "broken off: the load ended" in capsys.readouterr().out
+    assert [one["requests"] for one in json.loads((tmp_path / "soak" / "soak.json").read_text())] == [6000]
+    assert "Repeat 1" in (tmp_path / "soak" / "report.html").read_text()
 
 
 def test_the_page_needs_nothing_from_outside_and_escapes_what_servers_said() -> None:
