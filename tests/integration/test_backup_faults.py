@@ -25,7 +25,7 @@ from sqlalchemy.engine import make_url
 from its_platform import cli
 from its_platform.backup import Created, Target, create_backup, databases, list_backups, open_target, restore_backup
 from its_platform.backup import target as place
-from its_platform.backup.target import BackupDamaged
+from its_platform.backup.target import Backup, BackupDamaged
 from its_platform.doctor.backups import check_backups
 from its_platform.errors import BadInput, ServerUnavailable
 from its_platform.frames.index import FrameIndex, FrameRow
@@ -40,6 +40,7 @@ from tests.integration.trail import chain, rows
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
 
+TAMPERED = r"objects/frames/07\.jpg.*differs"
 MOMENT = datetime(2026, 5, 1, tzinfo=UTC)
 FRAME = FrameRow(
     "north", MOMENT, "", "", 64, 48, None, "test", "day", "clear", 0.5, 0.2, 6.0, 1.0, 0.0, 0.0, False, MOMENT
@@ -256,19 +257,28 @@ def test_settings_that_are_known_no_more_are_put_aside_and_told(
     assert not (elsewhere / "settings.yaml").exists()
 
 
-def test_a_copy_that_was_tampered_with_leaves_an_empty_home(home: Settings, target: Target, elsewhere: Path) -> None:
-    made = create_backup(home, target)
-    (member,) = [one for one in target.members(made.backup) if one.path == "objects/frames/07.jpg"]
+@contextmanager
+def tampered(target: Target, backup: Backup) -> Iterator[Path]:
+    """The blob of one frame, which holds another picture until the block ends."""
+    (member,) = [one for one in target.members(backup) if one.path == "objects/frames/07.jpg"]
     blob = target.store.path(place.blob_key(member.chunks[0]))  # type: ignore[union-attr]
     kept = blob.read_bytes()
     blob.write_bytes(b"another picture")
-    with pytest.raises(BackupDamaged, match=r"objects/frames/07\.jpg.*differs"):
-        restore_backup(target, made.backup.id, elsewhere)
-    assert list(elsewhere.iterdir()) == []
-    blob.unlink()
-    with pytest.raises(BackupDamaged, match=f"1 of {MEMBERS} members are missing"):
-        restore_backup(open_target(home, target.store.folder.as_uri()), made.backup.id, elsewhere)  # type: ignore[union-attr]
-    blob.write_bytes(kept)
+    try:
+        yield blob
+    finally:
+        blob.write_bytes(kept)
+
+
+def test_a_copy_that_was_tampered_with_leaves_an_empty_home(home: Settings, target: Target, elsewhere: Path) -> None:
+    made = create_backup(home, target)
+    with tampered(target, made.backup) as blob:
+        with pytest.raises(BackupDamaged, match=TAMPERED):
+            restore_backup(target, made.backup.id, elsewhere)
+        assert list(elsewhere.iterdir()) == []
+        blob.unlink()
+        with pytest.raises(BackupDamaged, match=f"1 of {MEMBERS} members are missing"):
+            restore_backup(open_target(home, target.store.folder.as_uri()), made.backup.id, elsewhere)  # type: ignore[union-attr]
     create_backup(home, target)
 
 
@@ -276,13 +286,8 @@ def test_a_restore_that_failed_at_an_object_is_done_again_on_the_same_server(
     home: Settings, target: Target, elsewhere: Path
 ) -> None:
     made = create_backup(home, target)
-    (member,) = [one for one in target.members(made.backup) if one.path == "objects/frames/07.jpg"]
-    blob = target.store.path(place.blob_key(member.chunks[0]))  # type: ignore[union-attr]
-    kept = blob.read_bytes()
-    blob.write_bytes(b"another picture")
-    with pytest.raises(BackupDamaged, match=r"objects/frames/07\.jpg.*differs"):
+    with tampered(target, made.backup), pytest.raises(BackupDamaged, match=TAMPERED):
         restore_backup(target, made.backup.id, elsewhere)
-    blob.write_bytes(kept)
     assert restore_backup(target, made.backup.id, elsewhere).members == MEMBERS
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -34,40 +36,43 @@ def test_a_server_that_somebody_else_runs_is_backed_up_with_the_clients_alone(
         client_program(settings.model_copy(update={"profile": "services"}), "pg_ctl")
 
 
+@contextmanager
+def a_postgres(place: Path, works_in: Path, data: Path) -> Iterator[int]:
+    """The number of a process called postgres, which the pid file of a data folder names; it ends with the block."""
+    program = place / "postgres"
+    shutil.copy(str(shutil.which("sleep")), program)
+    with subprocess.Popen([program, "60"], cwd=works_in) as process:
+        try:
+            (data / "postmaster.pid").write_text(f"{process.pid}\n{data}\n")
+            yield process.pid
+        finally:
+            process.kill()
+
+
 def test_another_homes_server_under_the_number_that_ours_had_is_not_ours(settings: Settings, tmp_path: Path) -> None:
-    data, elsewhere, program = data_folder(settings), tmp_path / "another", tmp_path / "postgres"
+    data, elsewhere = data_folder(settings), tmp_path / "another"
     data.mkdir(parents=True)
     elsewhere.mkdir()
-    shutil.copy(str(shutil.which("sleep")), program)
     (tmp_path / "link").symlink_to(settings.home)
     linked = settings.model_copy(update={"home": tmp_path / "link"})
     for folder, is_ours in ((elsewhere, False), (data, True)):
-        with subprocess.Popen([program, "60"], cwd=folder) as process:
-            try:
-                (data / "postmaster.pid").write_text(f"{process.pid}\n{data}\n")
-                found = server_process(settings), server_process(linked)
-                assert [one is not None and one.pid == process.pid for one in found] == [is_ours, is_ours]
-            finally:
-                process.kill()
+        with a_postgres(tmp_path, folder, data) as pid:
+            found = server_process(settings), server_process(linked)
+            assert [one is not None and one.pid == pid for one in found] == [is_ours, is_ours]
 
 
 def test_a_server_whose_programs_were_removed_is_stopped_all_the_same(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = settings.model_copy(update={"profile": "services"})
-    data, program = data_folder(own), tmp_path / "postgres"
+    data = data_folder(own)
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("13\n")
-    shutil.copy(str(shutil.which("sleep")), program)
-    monkeypatch.setattr(postgres, "_SYSTEM_PROGRAMS", ())
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    with subprocess.Popen([program, "60"], cwd=data) as process:
-        try:
-            (data / "postmaster.pid").write_text(f"{process.pid}\n{data}\n")
-            stop_postgres(own)
-            assert not psutil.pid_exists(process.pid)
-        finally:
-            process.kill()
+    with a_postgres(tmp_path, data, data) as pid:
+        monkeypatch.setattr(postgres, "_SYSTEM_PROGRAMS", ())
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        stop_postgres(own)
+        assert not psutil.pid_exists(pid)
 
 
 def test_a_server_that_cannot_be_told_of_its_new_certificate_is_not_said_to_show_it(
