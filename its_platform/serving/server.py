@@ -66,6 +66,8 @@ KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     "MALLOC_TOP_PAD_": str(16 << 20),
+    # Pages of 2 MB where the kernel gives them only to those who ask: a detector walks through 100 MB a picture.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
 

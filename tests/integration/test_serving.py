@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import faulty_detectors
@@ -264,6 +265,16 @@ async def test_callers_that_give_up_do_not_harm_the_server(platform: Platform) -
             await asyncio.gather(*asked, return_exceptions=True)
     assert running(platform.settings) == process
     assert (await asyncio.to_thread(health.probe, platform.settings))[0].is_healthy
+
+
+def test_detectors_ask_the_kernel_for_huge_pages(platform: Platform) -> None:
+    if not Path("/sys/kernel/mm/transparent_hugepage").is_dir():
+        pytest.skip("this kernel was built without transparent huge pages")
+    detect_once(platform.settings, PICTURE, camera_id="pages", captured_at=datetime.now(UTC))
+    detector = next(stub for stub in stubs(platform.settings) if stub.model == DETECTOR)
+    heap = Path(f"/proc/{detector.pid}/smaps").read_text().partition("[heap]")[2]
+    flags = next(line for line in heap.splitlines() if line.startswith("VmFlags:"))
+    assert "hg" in flags.split(), flags
 
 
 def test_a_second_server_for_the_same_home_is_refused(platform: Platform) -> None:
