@@ -19,8 +19,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from its_platform.errors import BadInput
-from its_platform.model.export import ParityResult
-from its_platform.model.registered import ONNX
+from its_platform.model.export import ParityResult, digest_of
+from its_platform.model.exported import read_detector
+from its_platform.model.registered import ONNX, WEIGHTS
 from its_platform.model.scoring import ANY_CLASS, Evaluation
 from its_platform.model.steps import export_weights, judge_export, train_weights, training_parameters, write_json
 from its_platform.model.trainer import EpochFigures, TrainedDetector
@@ -136,10 +137,16 @@ def export_stage(pipeline: Pipeline, progress: Progress = no_progress) -> Parity
 
 
 def evaluate_stage(pipeline: Pipeline, progress: Progress = no_progress) -> Evaluation:
-    """evaluation.json, a file of figures for each slice, and pictures."""
+    """evaluation.json, a file of figures for each slice, and pictures.
+
+    Raises `BadInput` where the exported file is of other weights than lie beside it.
+    """
     from its_platform.model.pictures import draw_judged
 
     wanted, manifest = _dataset(pipeline)
+    weights, onnx = pipeline.model / WEIGHTS, pipeline.model / ONNX
+    if weights.is_file() and read_detector(onnx).digest != digest_of(weights):
+        raise BadInput(f"{onnx} was not exported from the {WEIGHTS} beside it.", "`its pipeline export` does it anew.")
     evaluation = judge_export(pipeline.stores, wanted, manifest, pipeline.model, progress)
     shutil.rmtree(pipeline.folder / METRICS, ignore_errors=True)
     for name in evaluation.names():

@@ -137,6 +137,18 @@ def test_new_weights_are_exported_anew(settings: Settings, tmp_path: Path, monke
         assert (pipeline.model / "model.onnx").read_bytes() == b"exported from " + weights
 
 
+def test_an_export_of_other_weights_is_not_judged(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = open_pipeline(settings, written(tmp_path), tmp_path / "pipeline")
+    pipeline.model.mkdir(parents=True)
+    (pipeline.model / "model.pt").write_bytes(b"trained anew")
+    monkeypatch.setattr("its_platform.model.pipeline._dataset", lambda _: (None, None))
+    monkeypatch.setattr("its_platform.model.pipeline.read_detector", lambda _: SimpleNamespace(digest="of before"))
+    with pytest.raises(BadInput, match=r"was not exported from the model\.pt beside it\..*its pipeline export"):
+        evaluate_stage(pipeline)
+
+
 def test_a_slice_without_true_boxes_has_no_figures() -> None:
     empty = Evaluation((SliceScore("light=night", None, 0, 4, 0, 0, 0, 0, 0, 0),), ("car",), {})
     assert metrics_of(empty, "light=night") == {"boxes": 0}
