@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from its_platform.backup.creating import TOGETHER, alone
+from its_platform.backup.keys import MirroredKeys, mirrored_keys
 from its_platform.backup.target import BACKUPS, BLOBS, BackupDamaged, Member, Target, list_backups
 from its_platform.errors import BadInput
 from its_platform.settings import Settings
 from its_platform.stores.journal import Journal
+from its_platform.stores.sealing import sealed_by
 from its_platform.telemetry import Progress, no_progress
 
 
@@ -28,12 +30,16 @@ class Verdict:
 
 
 def verify_backup(target: Target, name: str = "latest", progress: Progress = no_progress) -> Verdict:
-    """Read every byte of a backup and hash it. Raises `NotFound`, and `BackupDamaged` where its manifest is none."""
+    """Read every byte of a backup and hash it, and look for the key of each sealed object in it.
+
+    Raises `NotFound`, and `BackupDamaged` where its manifest is none.
+    """
     backup = target.backup(name)
     members = target.members(backup)
-    problems: dict[str, str] = {}
+    keys = mirrored_keys(target)
+    problems = dict(keys.damaged)
     with ThreadPoolExecutor(TOGETHER) as pool:
-        read = pool.map(lambda member: _problem(target, member), members)
+        read = pool.map(lambda member: _problem(target, member, keys), members)
         for done, (member, problem) in enumerate(zip(members, read, strict=True), start=1):
             if problem:
                 problems[member.path] = problem
@@ -75,10 +81,14 @@ def prune_backups(settings: Settings, target: Target, keep: int, progress: Progr
         return removed
 
 
-def _problem(target: Target, member: Member) -> str:
+def _problem(target: Target, member: Member, keys: MirroredKeys) -> str:
+    sealed = None
     try:
-        for _ in target.read_member(member):
-            pass
+        for number, chunk in enumerate(target.read_member(member)):
+            if number == 0:
+                sealed = sealed_by(chunk)
     except BackupDamaged as error:
         return error.message.removeprefix(f"{member.path}: ")
+    if sealed is not None and not keys.opens(*sealed):
+        return f"was sealed by the key {sealed[0]} ({sealed[1]}), which is not at {target.name}"
     return ""

@@ -6,8 +6,10 @@ master keys that open them (`keys/master`) are never copied.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,7 +19,7 @@ from its_platform.errors import BadInput, NotFound
 from its_platform.settings import Settings
 from its_platform.stores.database import Database
 from its_platform.stores.journal import Journal
-from its_platform.stores.objects import check_key, open_keys
+from its_platform.stores.objects import ObjectDamaged, check_key, open_keys
 from its_platform.stores.schema import AuditRow
 
 MIRROR = "keys"
@@ -58,12 +60,16 @@ def mirror_keys(settings: Settings, target: Target) -> int:
 
 
 def forget_key(settings: Settings, target: Target, camera: str, day: str) -> None:
-    """Erase one data key at the target, at once; nothing happens when it is not there.
+    """Erase one data key at the target, at once, and leave the mark of its destruction there.
 
     Raises `BadInput` where the target is another platform's, whose key of that name is not ours to erase.
     """
     is_claimed(settings, target)
-    target.store.erase(check_key(f"{MIRROR}/data/{camera}/{day}.json"))
+    key, mark = (check_key(f"{MIRROR}/{kind}/{camera}/{day}.json") for kind in ("data", "destroyed"))
+    target.store.erase(key)
+    with suppress(FileNotFoundError):
+        # What was sealed by it stays in older backups; the mark says that nobody lost its key.
+        target.store.put(mark, (open_keys(settings).folder / "destroyed" / camera / f"{day}.json").read_bytes())
 
 
 def places_with_keys(settings: Settings) -> list[str]:
@@ -75,6 +81,38 @@ def places_with_keys(settings: Settings) -> list[str]:
     with Database(settings).session() as session:
         begun = sa.select(AuditRow.subject).where(AuditRow.action == "backup.created").distinct()
         return sorted(session.scalars(begun))
+
+
+@dataclass(frozen=True)
+class MirroredKeys:
+    """The data keys at a target. numbers: by name; destroyed: names; damaged: what cannot be read, by its place."""
+
+    numbers: dict[str, str]
+    destroyed: set[str]
+    damaged: dict[str, str]
+
+    def opens(self, name: str, number: str) -> bool:
+        """Whether what this key sealed can be opened after a restore, or was erased on purpose."""
+        return self.numbers.get(name) == number or name in self.destroyed
+
+
+def mirrored_keys(target: Target) -> MirroredKeys:
+    """Read every data key at the target. That they can be unwrapped, only the master key could tell."""
+    found = MirroredKeys({}, set(), {})
+    for place in list(target.store.list(f"{MIRROR}/")):
+        kind, _, name = place.removeprefix(f"{MIRROR}/").removesuffix(".json").partition("/")
+        if kind == "destroyed":
+            found.destroyed.add(name)
+        elif kind != "ring":
+            try:
+                entry = json.loads(target.store.get(place))
+                found.numbers[entry["name"]] = entry["number"]
+            except NotFound:
+                # Forgotten this moment.
+                continue
+            except (ObjectDamaged, ValueError, KeyError, TypeError):
+                found.damaged[place] = "is no data key any more"
+    return found
 
 
 def restore_keys(home: Path, target: Target) -> int:

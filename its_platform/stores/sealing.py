@@ -44,6 +44,15 @@ def is_sealed(data: bytes) -> bool:
     return data.startswith(BEGIN) or data.endswith(END)
 
 
+def sealed_by(data: bytes) -> tuple[str, str] | None:
+    """Name and number of the key that an object's beginning says it was sealed with; None for any other bytes."""
+    start = len(BEGIN) + 1
+    if not data.startswith(BEGIN) or len(data) < start:
+        return None
+    named = _NAME.fullmatch(data[start : start + data[start - 1]].decode("latin-1"))
+    return None if named is None else (named[1], named[2])
+
+
 def unseal(keys: KeyStore, object_key: str, sealed: bytes) -> bytes:
     """What was sealed. Raises `ObjectDamaged` where any byte is not the one that was stored, and errors of `keys`."""
     start, stop = len(BEGIN) + 1, len(sealed) - len(END)
@@ -51,10 +60,10 @@ def unseal(keys: KeyStore, object_key: str, sealed: bytes) -> bytes:
         raise _damaged(object_key)
     nonce = start + sealed[start - 1]
     body = nonce + NONCE_BYTES
-    named = _NAME.fullmatch(sealed[start:nonce].decode("latin-1"))
+    named = sealed_by(sealed)
     if named is None or body > stop:
         raise _damaged(object_key)
-    key = keys.for_opening(named[1], named[2])
+    key = keys.for_opening(*named)
     try:
         # A view: a frame is not copied once more to be opened.
         ciphertext = memoryview(sealed)[body:stop]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
-from its_platform.backup import Target, forget_key
+from its_platform.backup import Target, forget_key, verify_backup
 from its_platform.backup.keys import keys_folder, mirror_keys, restore_keys
 from its_platform.errors import BadInput
 from its_platform.settings import Settings
+from its_platform.stores.keys import KeyFolder, Owner
 from its_platform.stores.objects import DirectoryStore
+from its_platform.stores.sealing import seal
+
+NORTH = Owner("north", date(2026, 5, 1))
 
 
 @pytest.fixture
@@ -104,6 +110,40 @@ def test_restored_keys_are_readable_by_their_owner_alone(settings: Settings, tar
     path = keys_folder(tmp_path / "new") / "data" / "north" / "2026-05-01.json"
     assert path.read_text() == "wrapped"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def sealed_backup(settings: Settings, target: Target, owner: Owner) -> str:
+    """A backup of one object that is sealed by this owner's key, which is mirrored; the path of the key's copy."""
+    key = KeyFolder(keys_folder(settings.home)).for_sealing(owner)
+    member, _ = target.put_member("objects/frame", [seal(key, "frame", b"pixels")])
+    listing = target.put_listing([member])
+    facts = {"platform": "its", "version": "1", "profile": "embedded", "home": "/home", "postgres": 18}
+    facts |= {"tables_step": "0001", "left_out": [], "members": 1, "size": member.size}
+    target.put_backup(facts, datetime(2026, 5, 2, tzinfo=UTC), listing)
+    mirror_keys(settings, target)
+    return f"keys/data/{owner}.json"
+
+
+def test_verify_names_what_no_key_at_the_target_opens(settings: Settings, target: Target) -> None:
+    copy = sealed_backup(settings, target, NORTH)
+    assert verify_backup(target).problems == {}
+    kept = target.store.get(copy)
+    target.store.erase(copy)
+    assert "was sealed by the key north/2026-05-01" in verify_backup(target).problems["objects/frame"]
+    target.store.put(copy, kept[:20])
+    assert list(verify_backup(target).problems) == [copy, "objects/frame"]
+    target.store.put(copy, kept.replace(json.loads(kept)["number"].encode(), b"0" * 16))
+    assert list(verify_backup(target).problems) == ["objects/frame"]
+    mirror_keys(settings, target)
+    assert verify_backup(target).is_whole
+
+
+def test_verify_misses_no_key_that_was_destroyed(settings: Settings, target: Target) -> None:
+    sealed_backup(settings, target, NORTH)
+    KeyFolder(keys_folder(settings.home)).destroy(NORTH, by="anna")
+    forget_key(settings, target, "north", "2026-05-01")
+    assert mirrored(target) == ["keys/destroyed/north/2026-05-01.json", "keys/ring.json"]
+    assert verify_backup(target).is_whole
 
 
 class Meanwhile(DirectoryStore):
