@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from its_platform.parts import part_named
 from its_platform.settings import REPOSITORY, Ports, Settings, load_settings
 from its_platform.stack import start_stores, stop_stack
 from its_platform.stores import open_stores
+from its_platform.stores.keys import Owner
 from its_platform.stores.object_server import INNER_PORTS, is_object_server_well, object_server_command
-from its_platform.stores.objects import S3Store, objects_key, open_plain
+from its_platform.stores.objects import S3Store, objects_key, open_keys, open_plain
 from ports import free_port_range
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -74,14 +76,12 @@ def machine(servers: Settings, second_server: Settings) -> Iterator[Settings]:
     backup = servers.backup.model_copy(update={"url": url, "authority": second_server.certificates / "ca.pem"})
     for number in range(12):
         open_plain(servers).put(f"frames/copied-{number:02d}.jpg", FRAME + bytes([number]))
-    keys = keys_folder(servers.home)
-    (keys / "data" / "north").mkdir(parents=True, exist_ok=True)
-    for day in ("2026-05-01", "2026-05-02"):
-        (keys / "data" / "north" / f"{day}.json").write_text(day)
+    for day in (1, 2):
+        open_keys(servers).for_sealing(Owner("north", date(2026, 5, day)))
     yield servers.model_copy(update={"backup": backup})
     # They open nothing, and other tests seal with keys of these servers.
     for camera in ("data/north", "data/south", "destroyed/south"):
-        shutil.rmtree(keys / camera, ignore_errors=True)
+        shutil.rmtree(keys_folder(servers.home) / camera, ignore_errors=True)
 
 
 def test_the_second_server_gets_everything_once(machine: Settings) -> None:
