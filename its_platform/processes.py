@@ -11,11 +11,12 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from its_platform.telemetry import SILENT, redact
 
 MARK = "ITS_STACK_HOME"
 _LOG_LIMIT_BYTES = 50_000_000
+# `Redis server v=7.0.15 …`, `prometheus, version 2.42.0+ds …`
+_VERSION = re.compile(r"\b(?:v=|version )(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,27 @@ def process_environment(settings: Settings, extra: Mapping[str, str] | None = No
     environment[MARK] = str(settings.home.absolute())
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
+
+
+def installed_server(title: str, least: str, names: Sequence[str], otherwise: str) -> str:
+    """Where a server of the system's packages lies, by the names that its program may have, Debian's first.
+
+    otherwise: how to do without. Raises `BadInput` where it is not installed, or is older than `least` (as `7.0`).
+    """
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        raise BadInput(
+            f"The services profile needs {title}, which is not installed.",
+            f"On Debian: apt-get install {names[0]}; or {otherwise}.",
+        )
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    version = _VERSION.search(said.stdout + said.stderr)
+    if version is not None and (int(version[1]), int(version[2])) < tuple(map(int, least.split("."))):
+        raise BadInput(
+            f"The services profile needs {title} {least} or newer; {program} is {version[1]}.{version[2]}.",
+            f"Install a newer one; or {otherwise}.",
+        )
+    return program
 
 
 def spawn(

@@ -7,13 +7,11 @@ So no address with a secret in it stands in a file of Alertmanager's.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from its_platform.alerting.access import ask, shown_by_clients, write_web_configuration, write_yaml
-from its_platform.errors import BadInput
-from its_platform.processes import process_environment
+from its_platform.processes import installed_server, process_environment
 from its_platform.settings import Settings
 
 PAGE = Path(__file__).with_name("page")
@@ -23,18 +21,14 @@ ALERTS_PATH = "/alerts"
 
 
 def alertmanager_program() -> str:
-    """Where it is installed. Raises `BadInput` where it is not."""
-    program = shutil.which(DEBIAN_PROGRAM) or shutil.which("alertmanager")
-    if program is None:
-        raise BadInput(
-            "The services profile needs Alertmanager, which is not installed.",
-            "On Debian: apt-get install prometheus-alertmanager; or do without alerts: ITS_METRICS__PROMETHEUS=false.",
-        )
-    return program
+    """Where it is installed. Raises `BadInput` where it is not, or too old for TLS."""
+    return installed_server(
+        "Alertmanager", "0.22", [DEBIAN_PROGRAM, "alertmanager"], "do without alerts: ITS_METRICS__PROMETHEUS=false"
+    )
 
 
 def alertmanager_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    """The words and the environment that start it. Raises `BadInput` where there is none to start."""
     program = alertmanager_program()
     folder = settings.services.absolute() / "alertmanager"
     address = f"{settings.host}:{settings.ports.alertmanager}"

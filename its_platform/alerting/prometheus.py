@@ -6,7 +6,6 @@ Enters: settings. Leaves: its command line, its configuration below `home/servic
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,8 +17,7 @@ from its_platform.alerting.access import (
     write_web_configuration,
     write_yaml,
 )
-from its_platform.errors import BadInput
-from its_platform.processes import process_environment
+from its_platform.processes import installed_server, process_environment
 from its_platform.settings import Settings
 
 RULES = Path(__file__).with_name("rules")
@@ -28,18 +26,14 @@ LONGEST_SCRAPE_S = 10
 
 
 def prometheus_program() -> str:
-    """Where it is installed. Raises `BadInput` where it is not."""
-    program = shutil.which("prometheus")
-    if program is None:
-        raise BadInput(
-            "The services profile needs Prometheus, which is not installed.",
-            "On Debian: apt-get install prometheus; or do without it and its alerts: ITS_METRICS__PROMETHEUS=false.",
-        )
-    return program
+    """Where it is installed. Raises `BadInput` where it is not, or too old for TLS."""
+    return installed_server(
+        "Prometheus", "2.24", ["prometheus"], "do without it and its alerts: ITS_METRICS__PROMETHEUS=false"
+    )
 
 
 def prometheus_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    """The words and the environment that start it. Raises `BadInput` where there is none to start."""
     program = prometheus_program()
     folder = settings.services.absolute() / "prometheus"
     address = f"{settings.host}:{settings.ports.prometheus}"

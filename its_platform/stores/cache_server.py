@@ -6,16 +6,15 @@ password, which stand in a file of its owner's and in the environment of those w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from its_platform.certificates import EXPIRED_HINT, ensure_certificates
-from its_platform.errors import BadInput, ServerUnavailable
+from its_platform.errors import ServerUnavailable
 from its_platform.private_files import password, write_file
-from its_platform.processes import process_environment
+from its_platform.processes import installed_server, process_environment
 from its_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,18 +33,13 @@ def redis_url(settings: Settings) -> str | None:
 
 
 def redis_program() -> str:
-    """Where the server is installed. Raises `BadInput` where it is not."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise BadInput(
-            "The services profile needs Redis, which is not installed.",
-            "On Debian: apt-get install redis-server; or set ITS_SERVING__REDIS_URL to one that somebody runs.",
-        )
-    return program
+    """Where the server is installed. Raises `BadInput` where it is not, or too old."""
+    # From 7.0 on it takes a new certificate and its key at once while it runs.
+    return installed_server("Redis", "7.0", ["redis-server"], "set ITS_SERVING__REDIS_URL to one that somebody runs")
 
 
 def redis_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment that start it. Raises `BadInput` where it is not installed."""
+    """The words and the environment that start it. Raises `BadInput` where there is none to start."""
     program = redis_program()
     folder, files = settings.services.absolute() / "redis", ensure_certificates(settings)
     folder.mkdir(parents=True, exist_ok=True)

@@ -184,7 +184,7 @@ def test_a_server_that_is_not_installed_is_one_clear_line(
     with pytest.raises(BadInput, match="SeaweedFS is not installed") as told:
         start_stack(wanted, [])
     assert "make services" in told.value.hint
-    monkeypatch.setattr("its_platform.stores.cache_server.shutil.which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(BadInput, match="needs Redis"):
         part_named("redis").command(wanted)
     monkeypatch.setattr(postgres, "_SYSTEM_PROGRAMS", ())

@@ -280,6 +280,28 @@ def test_each_server_that_is_wanted_and_not_installed_is_named_with_what_to_do(
     assert ill(machine.check_programs(settings)) == [], "the embedded profile has its own"
 
 
+@pytest.mark.parametrize(
+    ("program", "said", "told"),
+    [
+        ("redis-server", "Redis server v=6.2.14 sha=00000000:0", "needs Redis 7.0 or newer"),
+        ("prometheus", "prometheus, version 2.9.2 (branch: HEAD)", "needs Prometheus 2.24 or newer"),
+        ("prometheus-alertmanager", "alertmanager, version 0.21.0+ds", "needs Alertmanager 0.22 or newer"),
+    ],
+)
+def test_a_server_that_is_too_old_is_named_with_its_version(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str, told: str
+) -> None:
+    own = settings.model_copy(update={"profile": "services"})
+    old = tmp_path / program
+    old.write_text(f"#!/bin/sh\necho '{said}'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = next(one for one in ill(machine.check_programs(own)) if one.name in told)
+    assert told in found.finding
+    assert str(old) in found.finding
+    assert "Install a newer one" in found.remedy
+
+
 def test_a_port_that_another_holds_is_named_for_postgresql_too(settings: Settings) -> None:
     own = settings.model_copy(update={"profile": "services"})
     with socket.create_server((own.host, own.ports.postgres)):
