@@ -59,12 +59,20 @@ def write_page(
     workspace, project = _project(settings)
     # `add_run` would draw a new id, and a report that was cut short and made again would stand there twice.
     workspace.state.write_snapshot(project.id, snapshot_id(name), snapshot.to_snapshot_model())
+    _forget_older(settings.evidently_workspace / str(project.id) / "snapshots", settings.drift.shown_runs)
     return page
 
 
 def snapshot_id(name: str) -> uuid.UUID:
     """The id of a report's run in the workspace."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"{PROJECT}/{name}")
+
+
+def _forget_older(runs: Path, keep: int) -> None:
+    """Remove all runs of the workspace but the newest."""
+    written = {path: path.stat().st_mtime_ns for path in runs.glob("*.json")}
+    for path in sorted(written, key=lambda one: written[one])[:-keep]:
+        path.unlink(missing_ok=True)
 
 
 def _snapshot(
