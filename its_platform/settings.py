@@ -235,9 +235,7 @@ class DriftSettings(_Group):
     )
     windows: int = Field(3, ge=1, description="N: the windows that are looked at.")
     windows_drifted: int = Field(2, ge=1, description="K: how many of them must have drifted.")
-    shown_runs: int = Field(
-        1000, ge=1, description="Reports on Evidently's page, the newest; older ones stay as rows and files."
-    )
+    shown: int = Field(1000, ge=1, description="Reports that have a page, the newest; of older ones the figures stay.")
 
 
 class RetrainingSettings(_Group):

@@ -59,7 +59,7 @@ def write_page(
     workspace, project = _project(settings)
     # `add_run` would draw a new id, and a report that was cut short and made again would stand there twice.
     workspace.state.write_snapshot(project.id, snapshot_id(name), snapshot.to_snapshot_model())
-    _forget_older(settings.evidently_workspace / str(project.id) / "snapshots", settings.drift.shown_runs)
+    _forget_older(settings.evidently_workspace / str(project.id) / "snapshots", folder, settings.drift.shown)
     return page
 
 
@@ -68,11 +68,15 @@ def snapshot_id(name: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"{PROJECT}/{name}")
 
 
-def _forget_older(runs: Path, keep: int) -> None:
-    """Remove all runs of the workspace but the newest."""
+def _forget_older(runs: Path, pages: Path, keep: int) -> None:
+    """Remove all runs but the newest, and their pages: 5 MB a report, and a report every ten minutes."""
     written = {path: path.stat().st_mtime_ns for path in runs.glob("*.json")}
-    for path in sorted(written, key=lambda one: written[one])[:-keep]:
-        path.unlink(missing_ok=True)
+    old = sorted(written, key=lambda one: written[one])[:-keep]
+    page_of = {str(snapshot_id(page.stem)): page for page in pages.glob("*.html")} if old else {}
+    for run in old:
+        if run.stem in page_of:
+            page_of[run.stem].unlink(missing_ok=True)
+        run.unlink(missing_ok=True)
 
 
 def _snapshot(

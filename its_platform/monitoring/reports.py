@@ -110,7 +110,7 @@ def list_reports(
 
 
 def _report(stores: Stores, row: DriftReportRow) -> DriftReport:
-    extra = _read_details(stores, row.id)
+    extra, page = _read_details(stores, row.id), report_path(stores, row.id)
     return DriftReport(
         id=row.id,
         run_key=row.run_key,
@@ -125,7 +125,8 @@ def _report(stores: Stores, row: DriftReportRow) -> DriftReport:
         unseen_strata=list(row.unseen),
         verdict=row.verdict,  # type: ignore[arg-type]
         reason=str(extra.get("reason", "")),
-        html=Path(row.html) if row.html else None,
+        # An old report has its page no more, and a restored home lies elsewhere than the row says.
+        html=page if row.html and page.is_file() else None,
         created_at=row.at.astimezone(UTC),
         details=dict(extra.get("details", {})),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -102,6 +103,15 @@ def test_the_same_window_again_gives_the_same_report_and_no_second_run(
     projects = workspace.search_project(pages.PROJECT)
     assert len(projects) == 1
     assert workspace.list_runs(projects[0].id) == [pages.snapshot_id(first.id)]
+
+
+def test_a_report_without_its_page_any_more_keeps_its_figures(stores: Stores, rng: np.random.Generator) -> None:
+    log_rows(stores, synthetic.held_out(rng))
+    log_rows(stores, synthetic.live(rng))
+    made = drift.report(stores, WINDOW, WINDOW + timedelta(seconds=60), version=1)
+    assert made.html is not None
+    made.html.unlink()
+    assert get_report(stores, made.id) == replace(made, html=None)
 
 
 def test_too_few_rows_are_not_judged_with_the_number_that_is_missing(stores: Stores, rng: np.random.Generator) -> None:

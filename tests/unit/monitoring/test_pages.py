@@ -32,12 +32,12 @@ def runs(settings: Settings) -> dict[UUID, Path]:
     return {UUID(path.stem): path for path in settings.evidently_workspace.glob("*/snapshots/*.json")}
 
 
-def test_the_page_keeps_the_newest_runs_and_the_files_stay(settings: Settings) -> None:
-    drift = settings.drift.model_copy(update={"shown_runs": 2})
+def test_the_newest_reports_have_a_page(settings: Settings) -> None:
+    drift = settings.drift.model_copy(update={"shown": 2})
     two = settings.model_copy(update={"drift": drift})
     pages = [write(two, name) for name in ("first", "second", "first", "third")]
     assert set(runs(settings)) == {snapshot_id("first"), snapshot_id("third")}
-    assert all(page.is_file() for page in pages)
+    assert {page.stem: page.is_file() for page in pages} == {"first": True, "second": False, "third": True}
 
 
 def test_the_server_holds_lists_and_lines_and_reads_the_pictures_from_the_file(
