@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -32,8 +31,9 @@ from its_platform.serving.client import detect_once
 from its_platform.settings import Ports, Settings, load_settings
 from its_platform.stack import start_stack, stop_stack
 from its_platform.stores import open_stores, versions
+from its_platform.stores.keys import Owner
 from its_platform.stores.object_server import INNER_PORTS
-from its_platform.stores.objects import open_plain
+from its_platform.stores.objects import open_keys, open_plain
 from its_platform.stores.registry import MODEL_NAME, folder_digest
 from needs import need, need_stores
 from ports import free_port_range
@@ -43,7 +43,7 @@ from tests.integration.site import PICTURE, Site, even_answers
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 FILES = {"manifest.jsonl": bytes(range(256)), "card.json": b"{}"}
-SEALED = b"sealed, as it lies there"
+PIXELS = b"what a camera saw"
 KEY = "frames/ab/ab.jpg"
 MOMENT = datetime(2026, 5, 1, 8, tzinfo=UTC)
 FRAME = FrameRow(
@@ -123,13 +123,8 @@ def _fill(settings: Settings, folder: Path) -> int:
     versions.commit_version(settings, "v1", FILES, "the first")
     versions.push(settings)
     FrameIndex(stores).add([FRAME])
-    open_plain(settings).put(KEY, SEALED)
-    keys = settings.home / "keys"
-    for day in ("2026-05-01", "2026-05-02"):
-        (keys / "data" / "north").mkdir(parents=True, exist_ok=True)
-        (keys / "data" / "north" / f"{day}.json").write_text(json.dumps({"wrapped": day}))
-    (keys / "master").mkdir()
-    (keys / "master" / "1.key").write_bytes(b"never copied")
+    stores.objects.put(KEY, PIXELS, Owner("north", MOMENT.date()))
+    open_keys(settings).for_sealing(Owner("north", date(2026, 5, 2)))
     (settings.home / "settings.yaml").write_text(
         "training: {epochs: 7}\nnotifications: {webhook: 'http://user:hidden@example.org'}\n"
     )
@@ -155,7 +150,7 @@ def test_frames_rows_and_dataset_versions_are_there(drill: Drill, tmp_path: Path
     stores = open_stores(drill.second)
     rows = FrameIndex(stores).query()
     assert list(rows["object_key"]) == [KEY]
-    assert open_plain(drill.second).get(KEY) == SEALED
+    assert stores.objects.get(KEY) == PIXELS
     assert versions.list_versions(drill.second) == ["v1"]
     got = versions.checkout(drill.second, "v1", tmp_path / "v1")
     assert {path.name: path.read_bytes() for path in got.iterdir()} == FILES
@@ -171,9 +166,10 @@ def test_the_profile_comes_back_and_secrets_do_not(drill: Drill) -> None:
 def test_neither_the_master_key_nor_a_password_is_at_the_target(drill: Drill) -> None:
     stored = [path.read_bytes() for path in drill.target.store.folder.rglob("*") if path.is_file()]  # type: ignore[union-attr]
     names = [member.path for member in drill.target.members(drill.made.backup)]
-    assert not any(b"never copied" in content or b"hidden" in content for content in stored)
+    (master,) = (drill.second.home / "keys" / "master").glob("*.key")
+    secrets = (master.read_bytes(), bytes.fromhex(master.read_text()), b"hidden", PIXELS)
+    assert not any(secret in content for content in stored for secret in secrets)
     assert not any("keys" in name or "passwords" in name or name.endswith(".key") for name in names)
-    assert (drill.second.home / "keys" / "master" / "1.key").read_bytes() == b"never copied"
     assert sorted(path.name for path in (drill.second.home / "keys" / "data" / "north").iterdir()) == [
         "2026-05-01.json",
         "2026-05-02.json",
