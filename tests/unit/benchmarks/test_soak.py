@@ -158,10 +158,13 @@ def test_a_leak_is_a_fifth_and_more_than_small_parts_breathe() -> None:
         "is small": {"memory_mb": Growth(20, 40, 900, is_judged=True)},
         "is large": {"memory_mb": Growth(1000, 1150, 900, is_judged=True)},
         "opens files": {"descriptors": Growth(40, 90, 900, is_judged=True)},
+        "postgres": {"descriptors": Growth(1500, 1900, 900, is_judged=True)},
     }
     told = leaks(grown)
     assert [words.partition(":")[0] for words in told] == ["leaks", "opens files"]
     assert "from 500 to 620 (+24%)" in told[0]
+    connections = {"postgres": {"threads": Growth(26, 40, 900, is_judged=True)}}
+    assert "threads grew from 26 to 40" in leaks(connections)[0]
 
 
 def test_only_the_last_life_of_a_part_is_followed() -> None:
