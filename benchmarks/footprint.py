@@ -25,7 +25,8 @@ class Footprint:
     """What the processes of one part hold together.
 
     memory_mb: each page that several of them have counts by its share; resident memory where the kernel does not tell
-    shares (is_shared_out). cpu_s: user and system, of processes that have ended too. pid: of the first one.
+    shares (is_shared_out). segments_mb: of it, what lies in segments of shared memory. cpu_s: user and system, of
+    processes that have ended too. pid: of the first one.
     """
 
     pid: int
@@ -34,6 +35,7 @@ class Footprint:
     cpu_s: float
     descriptors: int
     threads: int
+    segments_mb: float = 0.0
 
 
 def footprints(settings: Settings) -> dict[str, Footprint]:
@@ -53,30 +55,35 @@ def footprints(settings: Settings) -> dict[str, Footprint]:
 def footprint_of(family: Iterable[psutil.Process]) -> Footprint:
     """Of some processes, the first of which stands for them; one that ends meanwhile counts for nothing."""
     first = 0
-    memory_mb, cpu_s, descriptors, threads, is_shared_out = 0.0, 0.0, 0, 0, True
+    memory_mb, segments_mb, cpu_s, descriptors, threads, is_shared_out = 0.0, 0.0, 0.0, 0, 0, True
     for process in family:
         first = first or process.pid
         with contextlib.suppress(psutil.Error, OSError):
-            held_mb, is_exact = memory_of(process.pid)
+            held_mb, of_segments_mb, is_exact = memory_of(process.pid)
             times = process.cpu_times()
             opened, running = process.num_fds(), process.num_threads()
             memory_mb, is_shared_out = memory_mb + held_mb, is_shared_out and is_exact
+            segments_mb += of_segments_mb
             # Its children's are of those that it has seen end: the living tell their own.
             cpu_s += times.user + times.system + times.children_user + times.children_system
             descriptors, threads = descriptors + opened, threads + running
-    return Footprint(first, memory_mb, is_shared_out, cpu_s, descriptors, threads)
+    return Footprint(first, memory_mb, is_shared_out, cpu_s, descriptors, threads, segments_mb)
 
 
-def memory_of(pid: int) -> tuple[float, bool]:
-    """Megabytes of a process, and whether shared pages count by their share. Raises `OSError`, `psutil.Error`."""
+def memory_of(pid: int) -> tuple[float, float, bool]:
+    """Megabytes of a process, of them in segments of shared memory, and whether shared pages count by their share.
+
+    Raises `OSError`, `psutil.Error`.
+    """
     try:
         told = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except PermissionError:
-        return psutil.Process(pid).memory_info().rss / 1e6, False
-    for line in told.splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6, True
-    return psutil.Process(pid).memory_info().rss / 1e6, False
+        return psutil.Process(pid).memory_info().rss / 1e6, 0.0, False
+    lines = (line.split() for line in told.splitlines())
+    held_mb = {line[0]: int(line[1]) * 1024 / 1e6 for line in lines if line[0] in ("Pss:", "Pss_Shmem:")}
+    if "Pss:" in held_mb:
+        return held_mb["Pss:"], held_mb.get("Pss_Shmem:", 0.0), True
+    return psutil.Process(pid).memory_info().rss / 1e6, 0.0, False
 
 
 def _others(leader: int) -> list[psutil.Process]:

@@ -25,8 +25,9 @@ BINS = 12
 MOST_GROWTH = 0.2
 LEAST_GROWTH = {"memory_mb": 32.0, "descriptors": 20.0, "threads": 10.0}
 """A leak is what grows by more than a fifth after its warm-up, and by more than this: small parts breathe."""
-KEEPS_FILES_OPEN = frozenset({"postgres"})
-"""Each of its processes keeps the files of the tables that it has touched open, each once: a cache, and no leak."""
+FILLS_CACHES = frozenset({"postgres"})
+"""Its connections keep the files of the tables that they have touched open, each once, and its shared buffers fill up
+to the size that they were made with: caches, and no leak."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,15 @@ def growths(samples: Sequence[Sample]) -> dict[str, dict[str, Growth]]:
     for part, last in samples[-1].parts.items() if samples else ():
         life = [one for one in samples if part in one.parts and one.parts[part].pid == last.pid]
         found[part] = {
-            figure: growth_of([(one.at, float(getattr(one.parts[part], figure))) for one in life])
+            figure: growth_of([(one.at, _held(part, one.parts[part], figure)) for one in life])
             for figure in LEAST_GROWTH
         }
     return found
+
+
+def _held(part: str, footprint: Footprint, figure: str) -> float:
+    value = float(getattr(footprint, figure))
+    return value - footprint.segments_mb if figure == "memory_mb" and part in FILLS_CACHES else value
 
 
 def growth_of(points: Sequence[tuple[float, float]]) -> Growth:
@@ -204,7 +210,7 @@ def leaks(grown: Mapping[str, Mapping[str, Growth]]) -> list[str]:
         f"{part}: {figure.removesuffix('_mb')} grew from {one.start:.0f} to {one.end:.0f} ({one.share:+.0%})"
         for part, figures in grown.items()
         for figure, one in figures.items()
-        if not (figure == "descriptors" and part in KEEPS_FILES_OPEN)
+        if not (figure == "descriptors" and part in FILLS_CACHES)
         and one.is_judged
         and one.share > MOST_GROWTH
         and one.end - one.start > LEAST_GROWTH[figure]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,16 @@ def test_one_that_has_ended_counts_for_nothing(family: list[psutil.Process]) -> 
     psutil.wait_procs(family[1:], timeout=0.5)
     after = footprint_of(family)
     assert (after.descriptors, after.threads) == (before.descriptors, before.threads)
+
+
+def test_a_segment_of_shared_memory_is_told_beside_the_rest() -> None:
+    before = footprint_of([psutil.Process()])
+    if not before.is_shared_out:
+        pytest.skip("this kernel does not tell the shares of shared pages")
+    with mmap.mmap(-1, HOLDS_MB * 1_000_000, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS) as segment:
+        segment.write(b"x" * len(segment))
+        after = footprint_of([psutil.Process()])
+    assert after.segments_mb - before.segments_mb == pytest.approx(HOLDS_MB, abs=1)
 
 
 def test_memory_of_a_process_that_is_gone_is_not_zero_but_an_error() -> None:

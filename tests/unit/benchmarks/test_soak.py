@@ -174,6 +174,14 @@ def test_only_the_last_life_of_a_part_is_followed() -> None:
     assert (found.start, found.end) == (pytest.approx(300), pytest.approx(300))
 
 
+def test_the_shared_buffers_of_postgresql_fill_and_do_not_leak() -> None:
+    filling = [replace(HELD, memory_mb=60.0 + n, segments_mb=float(n)) for n in range(60)]
+    samples = [Sample(10.0 * n, {"postgres": one, "triton": one}) for n, one in enumerate(filling)]
+    found = growths(samples)
+    assert found["postgres"]["memory_mb"].start == found["postgres"]["memory_mb"].end == pytest.approx(60)
+    assert [words.partition(":")[0] for words in leaks(found)] == ["triton"]
+
+
 def test_a_part_with_another_process_or_without_one_was_started_again_or_ended() -> None:
     before = Sample(0, {"triton": HELD, "redis": HELD, "mlflow": HELD})
     after = Sample(9, {"triton": replace(HELD, pid=8), "mlflow": HELD})
