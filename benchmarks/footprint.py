@@ -25,7 +25,8 @@ class Footprint:
     """What the processes of one part hold together.
 
     memory_mb: each page that several of them have counts by its share; resident memory where the kernel does not tell
-    shares (is_shared_out). segments_mb: of it, what lies in segments of shared memory. cpu_s: user and system, of
+    shares (is_shared_out). segments_mb: of it, what lies in segments of shared memory. files: of
+    the descriptors, how many name a regular file that no other of the same process names. cpu_s: user and system, of
     processes that have ended too. pid: of the first one.
     """
 
@@ -36,6 +37,7 @@ class Footprint:
     descriptors: int
     threads: int
     segments_mb: float = 0.0
+    files: int = 0
 
 
 def footprints(settings: Settings) -> dict[str, Footprint]:
@@ -55,19 +57,20 @@ def footprints(settings: Settings) -> dict[str, Footprint]:
 def footprint_of(family: Iterable[psutil.Process]) -> Footprint:
     """Of some processes, the first of which stands for them; one that ends meanwhile counts for nothing."""
     first = 0
-    memory_mb, segments_mb, cpu_s, descriptors, threads, is_shared_out = 0.0, 0.0, 0.0, 0, 0, True
+    memory_mb, segments_mb, cpu_s, descriptors, files, threads, is_shared_out = 0.0, 0.0, 0.0, 0, 0, 0, True
     for process in family:
         first = first or process.pid
         with contextlib.suppress(psutil.Error, OSError):
             held_mb, of_segments_mb, is_exact = memory_of(process.pid)
             times = process.cpu_times()
             opened, running = process.num_fds(), process.num_threads()
+            different = len({file.path for file in process.open_files()})
             memory_mb, is_shared_out = memory_mb + held_mb, is_shared_out and is_exact
-            segments_mb += of_segments_mb
+            segments_mb, files = segments_mb + of_segments_mb, files + different
             # Its children's are of those that it has seen end: the living tell their own.
             cpu_s += times.user + times.system + times.children_user + times.children_system
             descriptors, threads = descriptors + opened, threads + running
-    return Footprint(first, memory_mb, is_shared_out, cpu_s, descriptors, threads, segments_mb)
+    return Footprint(first, memory_mb, is_shared_out, cpu_s, descriptors, threads, segments_mb, files)
 
 
 def memory_of(pid: int) -> tuple[float, float, bool]:

@@ -235,7 +235,9 @@ class DriftSettings(_Group):
     )
     windows: int = Field(3, ge=1, description="N: the windows that are looked at.")
     windows_drifted: int = Field(2, ge=1, description="K: how many of them must have drifted.")
-    shown: int = Field(1000, ge=1, description="Reports that have a page, the newest; of older ones the figures stay.")
+    kept_pages: int = Field(
+        1000, ge=1, description="Reports that have a page, the newest; of older ones the figures stay."
+    )
 
 
 class RetrainingSettings(_Group):

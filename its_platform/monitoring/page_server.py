@@ -21,10 +21,7 @@ def main() -> None:
 
 
 def forget_pictures() -> None:
-    """Have the server keep of each run what its lists and lines need, a sixteenth of the 4 MB that it would hold.
-
-    A run that is opened, it reads from its file in any case.
-    """
+    """Have the server keep of each run what its lists and lines need: one that is opened it reads from its file."""
     from evidently.ui.service.storage.local.base import LocalState
 
     load = LocalState.reload_snapshot

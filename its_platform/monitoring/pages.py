@@ -59,7 +59,7 @@ def write_page(
     workspace, project = _project(settings)
     # `add_run` would draw a new id, and a report that was cut short and made again would stand there twice.
     workspace.state.write_snapshot(project.id, snapshot_id(name), snapshot.to_snapshot_model())
-    _forget_older(settings.evidently_workspace / str(project.id) / "snapshots", folder, settings.drift.shown)
+    _forget_older(settings.evidently_workspace / str(project.id) / "snapshots", folder, settings.drift.kept_pages)
     return page
 
 
@@ -69,7 +69,7 @@ def snapshot_id(name: str) -> uuid.UUID:
 
 
 def _forget_older(runs: Path, pages: Path, keep: int) -> None:
-    """Remove all runs but the newest, and their pages: 5 MB a report, and a report every ten minutes."""
+    """Remove all runs but the newest, and their pages: each is several MB, and there is one every window."""
     written = {path: path.stat().st_mtime_ns for path in runs.glob("*.json")}
     old = sorted(written, key=lambda one: written[one])[:-keep]
     page_of = {str(snapshot_id(page.stem)): page for page in pages.glob("*.html")} if old else {}

@@ -6,6 +6,7 @@ import mmap
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,6 +54,8 @@ def test_files_threads_and_cpu_of_all_are_added_up(family: list[psutil.Process])
     both, parent = footprint_of(family), footprint_of(family[:1])
     # Three streams and two files, in each of the two.
     assert (parent.descriptors, both.descriptors) == (5, 10)
+    # `/dev/null` and the streams are no regular files.
+    assert (parent.files, both.files) == (0, 0)
     assert (parent.threads, both.threads) == (2, 3)
     assert both.cpu_s >= parent.cpu_s > 0
     assert both.pid == parent.pid == family[0].pid
@@ -75,6 +78,14 @@ def test_a_segment_of_shared_memory_is_told_beside_the_rest() -> None:
         segment.write(b"x" * len(segment))
         after = footprint_of([psutil.Process()])
     assert after.segments_mb - before.segments_mb == pytest.approx(HOLDS_MB, abs=1)
+
+
+def test_a_file_that_is_held_twice_is_one_file(tmp_path: Path) -> None:
+    before = footprint_of([psutil.Process()])
+    (tmp_path / "table").write_bytes(b"rows")
+    with open(tmp_path / "table", "rb"), open(tmp_path / "table", "rb"):
+        after = footprint_of([psutil.Process()])
+    assert (after.descriptors - before.descriptors, after.files - before.files) == (2, 1)
 
 
 def test_memory_of_a_process_that_is_gone_is_not_zero_but_an_error() -> None:

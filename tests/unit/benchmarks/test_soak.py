@@ -158,13 +158,10 @@ def test_a_leak_is_a_fifth_and_more_than_small_parts_breathe() -> None:
         "is small": {"memory_mb": Growth(20, 40, 900, is_judged=True)},
         "is large": {"memory_mb": Growth(1000, 1150, 900, is_judged=True)},
         "opens files": {"descriptors": Growth(40, 90, 900, is_judged=True)},
-        "postgres": {"descriptors": Growth(1500, 1900, 900, is_judged=True)},
     }
     told = leaks(grown)
     assert [words.partition(":")[0] for words in told] == ["leaks", "opens files"]
     assert "from 500 to 620 (+24%)" in told[0]
-    connections = {"postgres": {"threads": Growth(26, 40, 900, is_judged=True)}}
-    assert "threads grew from 26 to 40" in leaks(connections)[0]
 
 
 def test_only_the_last_life_of_a_part_is_followed() -> None:
@@ -174,12 +171,16 @@ def test_only_the_last_life_of_a_part_is_followed() -> None:
     assert (found.start, found.end) == (pytest.approx(300), pytest.approx(300))
 
 
-def test_the_shared_buffers_of_postgresql_fill_and_do_not_leak() -> None:
-    filling = [replace(HELD, memory_mb=60.0 + n, segments_mb=float(n)) for n in range(60)]
-    samples = [Sample(10.0 * n, {"postgres": one, "triton": one}) for n, one in enumerate(filling)]
-    found = growths(samples)
+def test_the_caches_of_postgresql_fill_and_what_it_holds_beside_them_is_judged() -> None:
+    filling = [
+        replace(HELD, memory_mb=60.0 + n, segments_mb=float(n), descriptors=40 + n, files=10 + n) for n in range(60)
+    ]
+    found = growths([Sample(10.0 * n, {"postgres": one, "triton": one}) for n, one in enumerate(filling)])
     assert found["postgres"]["memory_mb"].start == found["postgres"]["memory_mb"].end == pytest.approx(60)
-    assert [words.partition(":")[0] for words in leaks(found)] == ["triton"]
+    assert [words.partition(" grew")[0] for words in leaks(found)] == ["triton: memory", "triton: descriptors"]
+    leaking = [replace(one, segments_mb=0.0, files=10) for one in filling]
+    found = growths([Sample(10.0 * n, {"postgres": one}) for n, one in enumerate(leaking)])
+    assert [words.partition(" grew")[0] for words in leaks(found)] == ["postgres: memory", "postgres: descriptors"]
 
 
 def test_a_part_with_another_process_or_without_one_was_started_again_or_ended() -> None:

@@ -33,7 +33,7 @@ def runs(settings: Settings) -> dict[UUID, Path]:
 
 
 def test_the_newest_reports_have_a_page(settings: Settings) -> None:
-    drift = settings.drift.model_copy(update={"shown": 2})
+    drift = settings.drift.model_copy(update={"kept_pages": 2})
     two = settings.model_copy(update={"drift": drift})
     pages = [write(two, name) for name in ("first", "second", "first", "third")]
     assert set(runs(settings)) == {snapshot_id("first"), snapshot_id("third")}
